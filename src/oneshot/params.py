@@ -1,0 +1,248 @@
+"""params.yaml as a typed, validated model: the only way that parameters enter the program.
+
+What each parameter means, its unit or range and the reference's value stand beside it in params.yaml.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from oneshot.errors import UserError
+
+# 'e' without a dot or sign is a number in YAML 1.2, which DVC writes, and a string in PyYAML's 1.1.
+_YAML_12_FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str) and _YAML_12_FLOAT.fullmatch(value):
+        return float(value)
+    return value
+
+
+def _whole(value: Any) -> Any:
+    value = _number(value)  # `-S image_budget=1e6` means a whole number
+    return int(value) if isinstance(value, float) and math.isfinite(value) and value == int(value) else value
+
+
+Int = Annotated[int, BeforeValidator(_whole)]
+Float = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Positive = Annotated[Float, Field(gt=0, le=1e6)]
+Weight = Annotated[Float, Field(ge=0, le=1e6)]
+Momentum = Annotated[Float, Field(ge=0, le=0.999)]
+Count = Annotated[Int, Field(ge=1, le=10**12)]
+Two = Annotated[Int, Field(ge=2, le=10**6)]
+
+
+class Params(BaseModel):
+    """All parameters, immutable. Attribute names are the keys of params.yaml."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    dataset: Literal["cifar100", "digits"]
+    unseen_classes: Two
+    class_split: Literal["last", "random"]
+    validation_classes: Annotated[Int, Field(ge=0, le=10**6)]
+    calibration_images: Two
+    drop_duplicates: bool
+    seed: Annotated[Int, Field(ge=0, lt=2**31)]
+
+    training: Literal["classic", "meta"]
+
+    resnet_depth: Literal[8, 14, 20, 32, 44, 56, 110]
+    resnet_width: Annotated[Int, Field(ge=4, le=256)]
+
+    triplet_weight: Weight
+    triplet_mining: Literal["random", "all", "hard"]
+    triplet_margin: Annotated[Float, Field(ge=0, le=2)]
+    triplet_soft_scale: Weight
+    identity_weight: Weight
+    identity_scale: Positive
+    label_smoothing: Annotated[Float, Field(ge=0, le=0.9)]
+    augmentation: Literal["none", "crop", "crop_flip"]
+
+    image_budget: Count
+    batch_size: Annotated[Int, Field(ge=4, le=10**6)]
+
+    classic_batch_classes: Two
+    classic_optimizer: Literal["sgd", "adam"]
+    classic_learning_rate: Positive
+    classic_momentum: Momentum
+    classic_schedule: Literal["one_cycle", "constant"]
+    weight_decay: Weight
+
+    meta_step: Annotated[Float, Field(ge=0, le=10)]
+    meta_schedule: Literal["linear", "constant"]
+    meta_momentum: Momentum
+    meta_tasks: Annotated[Int, Field(ge=1, le=10**4)]
+    meta_batch_norm: Literal["reestimate", "interpolate"]
+    task_classes: Annotated[Int, Field(ge=1, le=10**6)]
+    inner_steps: Annotated[Int, Field(ge=1, le=10**6)]
+    inner_optimizer: Literal["sgd", "adam"]
+    inner_learning_rate: Positive
+    inner_momentum: Momentum
+    inner_state: Literal["reset", "keep"]
+    forward_passes: Literal["joint", "separate"]
+
+    threshold_criterion: Literal["balanced", "eer", "fpr"]
+    target_fpr: Annotated[Float, Field(gt=0, lt=1)]
+
+    evaluate_unseen: bool
+    flip_average: bool
+    episode_draws: Two
+    adapt_shots: Annotated[list[Count], Field(max_length=8)]
+    adapt_draws: Annotated[Int, Field(ge=1, le=10**4)]
+    adapt_episodes: Two
+    adapt_steps: Annotated[Int, Field(ge=0, le=10**4)]
+    adapt_learning_rate: Positive
+    adapt_batch_size: Annotated[Int, Field(ge=3, le=10**6)]
+    adapt_classes: Two
+    adapt_negatives: Count
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16"]
+    threads: Annotated[Int, Field(ge=0, le=1024)]
+    compile: bool
+    checkpoint_steps: Count
+
+
+# What is known of a data set before it is there: classes, training and test images of a class
+# (the fewest of any class), side in pixels.
+_KNOWN = {"cifar100": (100, 500, 100, 32), "digits": (10, 120, 50, 8)}
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Read and validate params.yaml.
+
+    Raises:
+        UserError: one line with the file, the key, the value found and what is allowed.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run from the top folder of the project") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: found {_shown(values)}; it must be lines of `name: value`")
+    try:
+        params = Params.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_first_mistake(error)}") from None
+    for key, value, allowed in _impossible(params):
+        raise UserError(f"{path}: {key}: found {_shown(value)}; {allowed}")
+    return params
+
+
+def _impossible(p: Params) -> Any:
+    """Yield (key, value, what is allowed) for values that are fine alone but not together."""
+    classes, train_images, _, _ = _KNOWN[p.dataset]
+    seen = classes - p.unseen_classes - p.validation_classes
+    if p.validation_classes == 1:
+        yield "validation_classes", 1, "must be 0, or at least 2 so that they can be told apart"
+    if p.unseen_classes > classes - 2:
+        yield "unseen_classes", p.unseen_classes, f"{p.dataset} has {classes} classes: at most {classes - 2}"
+    if seen < 2:
+        yield (
+            "validation_classes",
+            p.validation_classes,
+            f"with unseen_classes {p.unseen_classes} at most {classes - p.unseen_classes - 2} of {classes} remain",
+        )
+    if p.calibration_images > train_images - 2:
+        yield "calibration_images", p.calibration_images, f"must be at most {train_images - 2} for {p.dataset}"
+    if not p.triplet_weight and not p.identity_weight:
+        yield "triplet_weight", p.triplet_weight, "must be above 0 where identity_weight is 0: nothing else is learnt"
+    if not p.evaluate_unseen and not p.validation_classes:
+        yield "evaluate_unseen", False, "must be true where validation_classes is 0: nothing else is measured"
+    if p.triplet_mining == "random" and p.batch_size % 3:
+        yield "batch_size", p.batch_size, "must be a multiple of 3 with triplet_mining random"
+    if p.classic_batch_classes > seen:
+        yield "classic_batch_classes", p.classic_batch_classes, f"must be at most the {seen} seen classes"
+    if p.task_classes > seen:
+        yield "task_classes", p.task_classes, f"must be at most the {seen} seen classes"
+    if p.triplet_mining != "random":
+        for key in ("classic_batch_classes", "task_classes"):
+            value = getattr(p, key)
+            if value < 2:
+                yield key, value, f"must be at least 2 with triplet_mining {p.triplet_mining}"
+            if p.batch_size < 2 * value or p.batch_size % value:
+                yield (
+                    key,
+                    value,
+                    f"must divide batch_size {p.batch_size}, with 2 or more images of a class in each batch",
+                )
+        if p.forward_passes == "separate":
+            yield "forward_passes", "separate", "needs triplet_mining random"
+    if p.identity_weight and p.task_classes == 1:
+        yield "task_classes", 1, "must be at least 2 where identity_weight is above 0"
+    outer = p.meta_tasks * p.inner_steps * p.batch_size
+    if p.image_budget < max(outer, 2 * p.batch_size):
+        yield (
+            "image_budget",
+            p.image_budget,
+            f"must be at least {max(outer, 2 * p.batch_size)}: one outer step (meta_tasks x inner_steps x batch_size)",
+        )
+    if p.meta_step == 0:
+        yield "meta_step", 0, "must be above 0: no step, no learning"
+    for shots in p.adapt_shots:
+        if shots > train_images - p.calibration_images:
+            yield "adapt_shots", p.adapt_shots, f"each must be at most {train_images - p.calibration_images}"
+    if len(set(p.adapt_shots)) != len(p.adapt_shots):
+        yield "adapt_shots", p.adapt_shots, "must not repeat a number"
+    if p.adapt_batch_size % 3:
+        yield "adapt_batch_size", p.adapt_batch_size, "must be a multiple of 3: anchors, positives, negatives"
+    if p.adapt_classes > seen:
+        yield "adapt_classes", p.adapt_classes, f"must be at most the {seen} seen classes"
+
+
+def _first_mistake(error: ValidationError) -> str:
+    mistakes = error.errors()
+    # An unknown key explains a missing one: it is the same typing mistake.
+    first = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
+    key = str(first["loc"][0]) if first["loc"] else "?"
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown parameter, found with value {_shown(first['input'])}; {_nearest(key)}"
+    if first["type"] == "missing":
+        return f"{key}: missing; add `{key}: ...` (see the README's list of parameters)"
+    return f"{key}: found {_shown(first['input'])}; {_allowed(first)}"
+
+
+def _nearest(key: str) -> str:
+    import difflib
+
+    names = difflib.get_close_matches(key, Params.model_fields, n=1)
+    return f"did you mean {names[0]}?" if names else "remove it"
+
+
+def _allowed(mistake: Any) -> str:
+    kind, context = mistake["type"], mistake.get("ctx", {})
+    bounds = {
+        "greater_than": ("gt", "must be above"),
+        "greater_than_equal": ("ge", "must be at least"),
+        "less_than": ("lt", "must be below"),
+        "less_than_equal": ("le", "must be at most"),
+    }
+    if kind in bounds:
+        bound, words = bounds[kind]
+        return f"{words} {context[bound]:g}"
+    if kind == "literal_error":
+        return f"must be one of {context['expected'].replace(' or ', ', ')}"
+    words_of = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "list": "a list such as [1, 5]",
+        "finite": "a finite number",
+        "too": f"a list of at most {context.get('max_length')} numbers",
+    }
+    return f"must be {words_of.get(kind.split('_')[0], mistake['msg'].lower())}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
