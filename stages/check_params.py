@@ -1,0 +1,17 @@
+"""Every mistake in params.yaml fails here, before anything is computed."""
+
+import _checkout  # noqa: F401
+
+from oneshot.files import write_text
+from oneshot.params import load_params
+from oneshot.stage import run_stage
+
+
+def main() -> None:
+    load_params()
+    # A constant output: whatever changes in params.yaml, nothing below is invalidated by this stage.
+    write_text("results/params-checked", "params.yaml is valid\n")
+
+
+if __name__ == "__main__":
+    run_stage(main)
