@@ -1,0 +1,47 @@
+"""Data that several tests share: the digits, the real CIFAR-100 where it is at hand, tiny made-up sets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oneshot.dataset import Dataset
+from oneshot.download import fetch_dataset
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def cifar_source() -> Path:
+    """A local archive or folder with the real CIFAR-100; tests that ask for it are skipped where there is none."""
+    given = os.environ.get("ONESHOT_TEST_CIFAR")
+    source = Path(given) if given else PROJECT.parent / "shared" / "data" / "cifar-100-python.tar.xz"
+    if not source.exists():
+        pytest.skip("no real CIFAR-100 here; name an archive in ONESHOT_TEST_CIFAR")
+    return source
+
+
+@pytest.fixture(scope="session")
+def cifar100(cifar_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The real CIFAR-100, unpacked once."""
+    return fetch_dataset("cifar100", tmp_path_factory.mktemp("raw"), str(cifar_source))
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """scikit-learn's digits, as the pipeline uses them."""
+    return fetch_dataset("digits", "unused")
+
+
+@pytest.fixture
+def tiny() -> Dataset:
+    """6 classes of 12 training and 3 test images, 2x2 grey, all different."""
+    values = np.zeros((6, 15, 2, 2, 1), dtype=np.uint8)
+    values[..., 0, 0, 0] = np.arange(6)[:, None]
+    values[..., 0, 1, 0] = np.arange(15)
+    train, test = values[:, :12].reshape(-1, 2, 2, 1), values[:, 12:].reshape(-1, 2, 2, 1)
+    names = ["ant", "bee", "cat", "dog", "eel", "fox"]
+    return Dataset(train, np.repeat(np.arange(6), 12), test, np.repeat(np.arange(6), 3), names)

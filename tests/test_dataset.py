@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oneshot import files
+from oneshot.dataset import Dataset, load_dataset, save_dataset
+from oneshot.errors import UserError
+
+ARRAYS = ["train_images", "train_labels", "test_images", "test_labels"]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_what_is_saved_is_loaded(tmp_path, tiny):
+    save_dataset(tmp_path / "data" / "dataset", tiny)
+    loaded = load_dataset(tmp_path / "data" / "dataset")
+    for name in ARRAYS:
+        saved = getattr(tiny, name)
+        assert getattr(loaded, name).dtype == saved.dtype
+        assert np.array_equal(getattr(loaded, name), saved)
+    assert loaded.class_names == tiny.class_names
+
+
+def test_the_same_data_gives_the_same_bytes(tmp_path, tiny):
+    save_dataset(tmp_path / "a", tiny)
+    views = {name: np.asfortranarray(getattr(tiny, name)) for name in ARRAYS}  # another layout in memory
+    save_dataset(tmp_path / "b", Dataset(**views, class_names=list(tiny.class_names)))
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert set(content(tmp_path / "a")) == {*(f"{name}.npy" for name in ARRAYS), "classes.json"}
+
+
+def test_saving_replaces_the_folder_as_a_whole(tmp_path, tiny):
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "old.npy").write_text("old")
+    (tmp_path / ".dataset-killed").mkdir()  # what a killed run leaves
+    save_dataset(tmp_path / "dataset", tiny)
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
+    assert "old.npy" not in content(tmp_path / "dataset")
+    assert os.stat(tmp_path / "dataset").st_mode & 0o055 == 0o055
+
+
+@pytest.mark.parametrize("failing", range(5))
+def test_a_full_disk_leaves_what_was_there(tmp_path, tiny, monkeypatch, failing):
+    save_dataset(tmp_path / "dataset", tiny)
+    before = content(tmp_path / "dataset")
+    written = []
+
+    def full_disk(handle: int) -> None:
+        written.append(handle)
+        if len(written) > failing:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full_disk)
+    with pytest.raises(UserError, match=r"dataset: cannot be written \(No space left") as error:
+        save_dataset(tmp_path / "dataset", dataclasses.replace(tiny, class_names=list("abcdef")))
+    one_line(error)
+    assert content(tmp_path / "dataset") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
+
+
+def test_a_file_where_the_folder_should_be(tmp_path, tiny):
+    (tmp_path / "data").write_text("not a folder")
+    with pytest.raises(UserError, match="cannot be written"):
+        save_dataset(tmp_path / "data" / "dataset", tiny)
+
+
+WRONG = {
+    "missing": ("train_images.npy", lambda path: path.unlink(), "not found"),
+    "no names": ("classes.json", lambda path: path.unlink(), "not found"),
+    "empty": ("train_images.npy", lambda path: path.write_bytes(b""), "not a whole npy file"),
+    "text": ("test_labels.npy", lambda path: path.write_text("hello world, this is no array"), "not a whole npy file"),
+    "truncated": ("test_images.npy", lambda path: path.write_bytes(path.read_bytes()[:-1]), "not a whole npy file"),
+    "extended": ("test_images.npy", lambda path: path.write_bytes(path.read_bytes() + b"x"), "not a whole npy file"),
+    "floats": ("train_images.npy", lambda path: np.save(path, np.zeros((72, 2, 2, 1))), "found float64"),
+    "flat": ("train_images.npy", lambda path: np.save(path, np.zeros((72, 4), np.uint8)), "found uint8"),
+    "4 channels": ("train_images.npy", lambda path: np.save(path, np.zeros((72, 2, 2, 4), np.uint8)), "1 or 3"),
+    "no images": ("train_images.npy", lambda path: np.save(path, np.zeros((0, 2, 2, 1), np.uint8)), "1 or 3"),
+    "too few labels": ("train_labels.npy", lambda path: np.save(path, np.zeros(71, np.int64)), r"\(71,\)"),
+    "short labels": ("train_labels.npy", lambda path: np.save(path, np.zeros(72, np.int32)), "found int32"),
+    "unknown label": ("test_labels.npy", lambda path: np.save(path, np.full(18, 6)), "found labels 6 to 6"),
+    "negative label": ("test_labels.npy", lambda path: np.save(path, np.full(18, -1)), "found labels -1 to -1"),
+    "other size": ("test_images.npy", lambda path: np.save(path, np.zeros((18, 3, 3, 1), np.uint8)), "3, 3, 1"),
+    "broken names": ("classes.json", lambda path: path.write_text('["ant",'), "not valid JSON"),
+    "names as object": ("classes.json", lambda path: path.write_text('{"ant": 0}'), "different names"),
+    "a number": ("classes.json", lambda path: path.write_text("[1, 2, 3, 4, 5, 6]"), "different names"),
+    "a name twice": ("classes.json", lambda path: path.write_text(json.dumps(["ant"] * 6)), "different names"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_damage_is_named(tmp_path, tiny, case):
+    save_dataset(tmp_path / "dataset", tiny)
+    name, damage, words = WRONG[case]
+    damage(tmp_path / "dataset" / name)
+    with pytest.raises(UserError, match=words) as error:
+        load_dataset(tmp_path / "dataset")
+    assert name in one_line(error)
+    assert "dvc repro" in one_line(error)
+
+
+def test_nothing_is_unpickled(tmp_path, tiny):
+    save_dataset(tmp_path / "dataset", tiny)
+    np.save(tmp_path / "dataset" / "test_labels.npy", np.array([print] * 18), allow_pickle=True)
+    with pytest.raises(UserError, match=r"test_labels\.npy: not a whole npy file"):
+        load_dataset(tmp_path / "dataset")
+
+
+def test_module_needs_neither_torch_nor_torchvision():
+    code = "import sys, oneshot.dataset, oneshot.split, oneshot.download; print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": "src"}, capture_output=True)
+    assert ran.stdout.strip() == b"False", ran.stderr
