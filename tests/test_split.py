@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oneshot.dataset import Dataset
+from oneshot.errors import UserError
+from oneshot.params import Params
+from oneshot.split import Split, load_split, make_split, save_split
+
+DEFAULTS = {
+    "unseen_classes": 2,
+    "class_split": "last",
+    "validation_classes": 0,
+    "calibration_images": 3,
+    "drop_duplicates": True,
+    "seed": 1,
+}
+
+
+def params(**changes: Any) -> Params:
+    return Params.model_construct(**{**DEFAULTS, **changes})
+
+
+def lists(split: Split) -> dict[str, dict[int, list[int]]]:
+    names = ("training", "calibration", "support")
+    return {name: {label: rows.tolist() for label, rows in getattr(split, name).items()} for name in names}
+
+
+def groups(split: Split) -> tuple[list[int], list[int], list[int]]:
+    return split.seen, split.validation, split.unseen
+
+
+def copied(dataset: Dataset, copies: list[tuple[str, int, str, int]]) -> Dataset:
+    """`dataset` where image `row` of a part is a copy of another, for each (part, row, part of original, original)."""
+    images = {"train": dataset.train_images.copy(), "test": dataset.test_images.copy()}
+    for part, row, other, original in copies:
+        images[part][row] = images[other][original]
+    return dataclasses.replace(dataset, train_images=images["train"], test_images=images["test"])
+
+
+def assert_no_leak(dataset: Dataset, split: Split) -> None:
+    """Compares contents pair by pair, the slow and obvious way."""
+
+    def seen_by(rows: dict[int, np.ndarray], labels: list[int]) -> set[bytes]:
+        return {dataset.train_images[row].tobytes() for label in labels if label in rows for row in rows[label]}
+
+    test = {image.tobytes() for image in dataset.test_images}
+    held_out = split.validation + split.unseen
+    foreign = {dataset.train_images[row].tobytes() for row in np.flatnonzero(np.isin(dataset.train_labels, held_out))}
+    training = seen_by(split.training, split.seen)
+    calibration = seen_by(split.calibration, split.seen + split.validation)
+    validation = seen_by(split.calibration, split.validation) | seen_by(split.support, split.validation)
+    unseen = seen_by(split.support, split.unseen)
+    assert not training & (test | foreign | calibration)
+    assert not calibration & (test | unseen)
+    assert not seen_by(split.calibration, split.seen) & (foreign | test)
+    assert not seen_by(split.calibration, split.validation) & seen_by(split.support, split.validation)
+    assert not validation & unseen
+    assert not (validation | unseen) & test
+    assert len(calibration) == sum(map(len, split.calibration.values()))  # no image twice
+
+
+def test_last_classes_are_unseen(tiny):
+    split = make_split(tiny, params(validation_classes=1))
+    assert groups(split) == ([0, 1, 2], [3], [4, 5])
+    assert list(split.training) == [0, 1, 2]
+    assert list(split.calibration) == [0, 1, 2, 3]
+    assert list(split.support) == [3, 4, 5]
+    for label in range(6):
+        rows = np.concatenate([part[label] for part in lists(split).values() if label in part])
+        assert sorted(rows) == list(range(12 * label, 12 * label + 12))  # all are used, each once
+    assert {len(rows) for rows in split.calibration.values()} == {3}
+    assert all((np.diff(rows) > 0).all() for part in lists(split).values() for rows in part.values())
+
+
+def test_random_classes_come_from_the_seed(digits):
+    drawn = {seed: groups(make_split(digits, params(class_split="random", seed=seed))) for seed in range(5)}
+    assert drawn[0] == groups(make_split(digits, params(class_split="random", seed=0)))
+    assert len({tuple(unseen) for _, _, unseen in drawn.values()}) > 1
+    for seen, validation, unseen in drawn.values():
+        assert sorted(seen + validation + unseen) == list(range(10))
+        assert (seen, unseen) == (sorted(seen), sorted(unseen))
+
+
+def test_unseen_classes_do_not_depend_on_validation_classes(digits):
+    for choice in ("last", "random"):
+        without, some = (make_split(digits, params(class_split=choice, validation_classes=v)) for v in (0, 3))
+        assert without.unseen == some.unseen
+        assert len(some.validation) == 3
+
+
+def test_the_draw_of_a_class_depends_on_no_other_class(tiny):
+    some = make_split(tiny, params(unseen_classes=3, validation_classes=1)).calibration
+    more = make_split(tiny, params(unseen_classes=2, drop_duplicates=False)).calibration
+    for label in some:
+        assert np.array_equal(some[label], more[label])
+    assert len({tuple(rows % 12) for rows in more.values()}) > 1  # and classes do not all draw the same places
+    other_seed = make_split(tiny, params(seed=2)).calibration
+    assert any(not np.array_equal(other_seed[label], more[label]) for label in more)
+
+
+def test_copies_are_dropped_and_reported(tiny):
+    # Rows of class c: training 12c..12c+11, test 3c..3c+2. Seen 0-2, validation 3, unseen 4-5.
+    data = copied(
+        tiny,
+        [
+            ("train", 0, "test", 0),  # seen, a test image of its own class
+            ("train", 13, "test", 17),  # seen, a test image of an unseen class
+            ("train", 14, "train", 50),  # seen, an unseen class's image
+            ("train", 15, "train", 40),  # seen, a validation class's image
+            ("train", 37, "test", 1),  # validation, a test image
+            ("train", 38, "train", 60),  # validation, an unseen class's image
+            ("train", 70, "test", 2),  # unseen, a test image
+            ("train", 61, "train", 52),  # unseen, another unseen class's image: no leak
+            ("train", 2, "train", 20),  # seen, another seen class's image: no leak
+        ],
+    )
+    split = make_split(data, params(validation_classes=1))
+    assert split.dropped == {
+        "test": [
+            "train 70 (fox) is a copy of test 2 (ant)",
+            "train 37 (dog) is a copy of test 1 (ant)",
+            "train 0 (ant) is a copy of test 0 (ant)",
+            "train 13 (bee) is a copy of test 17 (fox)",
+        ],
+        "unseen": [
+            "train 38 (dog) is a copy of train 60 (fox)",
+            "train 14 (bee) is a copy of train 50 (eel)",
+        ],
+        "validation": ["train 15 (bee) is a copy of train 40 (dog)"],
+    }
+    used = {row for part in lists(split).values() for rows in part.values() for row in rows}
+    assert set(range(72)) - used == {70, 37, 0, 13, 38, 14, 15}
+    assert {2, 20} <= set(split.training[0]) | set(split.training[1])
+    assert split.counts()["dropped_copies_of_test"] == 4
+    assert_no_leak(data, split)
+
+
+def test_duplicates_stay_where_asked(tiny):
+    data = copied(tiny, [("train", 0, "test", 0), ("train", 14, "train", 50)])
+    split = make_split(data, params(drop_duplicates=False))
+    assert split.dropped == {}
+    assert sum(split.counts()[f"{name}_images"] for name in lists(split)) == 72
+
+
+def test_no_leak_whatever_is_a_copy_of_whatever(tiny):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        sizes = {"train": 72, "test": 18}
+        parts = rng.choice(["train", "test"], (10, 2))
+        copies = [(a, int(rng.integers(sizes[a])), b, int(rng.integers(sizes[b]))) for a, b in parts]
+        data = copied(tiny, copies)
+        split = make_split(data, params(validation_classes=1, calibration_images=2, class_split="random", seed=seed))
+        assert_no_leak(data, split)
+        assert sum(map(len, split.dropped.values())) + sum(
+            split.counts()[f"{name}_images"] for name in lists(split)
+        ) == len(data.train_images)
+
+
+def test_too_few_images_are_refused_by_class(tiny):
+    def refused(data: Dataset, **changes: Any) -> str:
+        with pytest.raises(UserError) as error:
+            make_split(data, params(**changes))
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    assert "class 0 (ant): 12 images to calibrate on" in refused(tiny, calibration_images=13)
+    assert "class 0 (ant): 1 images to train on, at least 2" in refused(tiny, calibration_images=11)
+    assert "class 3 (dog): 4 images to take support sets from" in refused(
+        tiny, calibration_images=8, validation_classes=1
+    )
+    copies = [("train", 12 + row, "test", 0) for row in range(11)]
+    assert "class 1 (bee): 1 images to calibrate on" in refused(copied(tiny, copies))
+    one_test = dataclasses.replace(tiny, test_images=tiny.test_images[2:], test_labels=tiny.test_labels[2:])
+    assert "class 0 (ant): 1 images to test on" in refused(one_test)
+
+
+def test_too_many_classes_are_refused(tiny):
+    make_split(tiny, params(unseen_classes=4))
+    with pytest.raises(UserError, match=r"found 5; the data set has 6 classes: at most 4"):
+        make_split(tiny, params(unseen_classes=3, validation_classes=2))
+
+
+def test_what_is_saved_is_loaded(tmp_path, tiny):
+    data = copied(tiny, [("train", 0, "test", 0), ("train", 14, "train", 50)])
+    for changes in ({}, {"validation_classes": 2}, {"class_split": "random"}, {"drop_duplicates": False}):
+        split = make_split(data, params(**changes))
+        save_split(tmp_path / "split.json", split, data)
+        loaded = load_split(tmp_path / "split.json")
+        assert groups(loaded) == groups(split)
+        assert lists(loaded) == lists(split)
+        assert loaded.dropped == split.dropped
+        assert all(
+            rows.dtype == np.int64 for part in ("training", "support") for rows in getattr(loaded, part).values()
+        )
+        first = (tmp_path / "split.json").read_bytes()
+        save_split(tmp_path / "split.json", loaded, data)
+        assert (tmp_path / "split.json").read_bytes() == first
+
+
+def test_the_file_has_names_and_one_class_a_line(tmp_path, tiny):
+    data = copied(tiny, [("train", 0, "test", 0)])
+    save_split(tmp_path / "split.json", make_split(data, params()), data)
+    text = (tmp_path / "split.json").read_text()
+    assert '"train 0 (ant) is a copy of test 0 (ant)"' in text
+    for label, name in enumerate(tiny.class_names):
+        assert sum(f'"label": {label}, "name": "{name}"' in line for line in text.splitlines()) == 1
+    assert json.loads(text)["counts"]["unseen_classes"] == 2
+
+
+def of_class(label: int, /, **changes: Any) -> Any:
+    return lambda content: content["classes"][label].update(changes)
+
+
+WRONG = {
+    "unknown key": (lambda content: content.update(extra=1), "extra"),
+    "missing key": (lambda content: content.pop("classes"), "classes"),
+    "unknown key of a class": (of_class(1, colour="red"), r"classes\[1\]\.colour"),
+    "negative row": (of_class(1, training=[-1, 3]), r"classes\[1\]\.training\[0\]"),
+    "huge row": (of_class(1, training=[3, 10**30]), r"classes\[1\]\.training\[1\]"),
+    "fraction": (of_class(1, training=[1.5]), r"classes\[1\]\.training\[0\]"),
+    "boolean": (of_class(1, training=[True]), r"classes\[1\]\.training\[0\]"),
+    "text for a list": (of_class(1, training="all"), r"classes\[1\]\.training"),
+    "unknown group": (of_class(1, group="other"), r"classes\[1\]\.group"),
+    "wrong lists": (of_class(1, support=[1]), "class 1: found"),
+    "list missing": (of_class(5, support=None), "class 5: found"),
+    "not ascending": (of_class(1, training=[13, 12]), "ascend"),
+    "twice in a list": (of_class(1, training=[12, 12]), "ascend"),
+    "overlapping lists": (of_class(5, support=[40, 41]), "row 40 occurs in two lists|row 41"),
+    "label twice": (of_class(1, label=0), "each once"),
+    "label missing": (of_class(1, label=6), "each once"),
+    "wrong counts": (lambda content: content["counts"].update(training_images=1), "counts"),
+    "unknown reason": (lambda content: content["dropped_copies_of"].update(dreams=[]), "dropped_copies_of"),
+    "no classes": (lambda content: content.update(classes=[]), "classes"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_file_is_named(tmp_path, tiny, case):
+    path = tmp_path / "split.json"
+    save_split(path, make_split(tiny, params()), tiny)
+    content = json.loads(path.read_text())
+    damage, words = WRONG[case]
+    damage(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"split\.json: .*({words})") as error:
+        load_split(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", "NaN", '{"classes": NaN}', "\x00", "[" * 100000])
+def test_what_is_no_split_at_all_is_named(tmp_path, text):
+    (tmp_path / "split.json").write_text(text)
+    with pytest.raises(UserError, match=r"split\.json: "):
+        load_split(tmp_path / "split.json")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"split\.json: not found"):
+        load_split(tmp_path / "split.json")
+
+
+def test_real_duplicates_across_the_border(cifar100):
+    """Four groups of copies stand across labels 0-89 and 90-99; the seen side of each must go."""
+    across = [(18461, "train", 46752), (27737, "train", 47636), (34187, "train", 31227), (32205, "test", 1357)]
+    split = make_split(cifar100, params(unseen_classes=10, calibration_images=20))
+    trained = set(np.concatenate(list(split.training.values())).tolist())
+    calibrated = set(np.concatenate(list(split.calibration.values())).tolist())
+    supports = set(np.concatenate(list(split.support.values())).tolist())
+    for row, part, original in across:
+        images = {"train": cifar100.train_images, "test": cifar100.test_images}[part]
+        assert np.array_equal(cifar100.train_images[row], images[original])
+        assert row not in trained | calibrated | supports
+        if part == "train":
+            assert original in supports
+    assert {reason: len(sentences) for reason, sentences in split.dropped.items()} == {
+        "test": 10,
+        "unseen": 3,
+        "validation": 0,
+    }
+    assert_no_leak(cifar100, split)
+
+
+@pytest.mark.parametrize("changes", [{"unseen_classes": 20, "validation_classes": 20}, {"class_split": "random"}])
+def test_real_splits_do_not_leak(cifar100, changes):
+    split = make_split(cifar100, params(**{"unseen_classes": 50, "calibration_images": 20, **changes}))
+    assert_no_leak(cifar100, split)
