@@ -1,0 +1,89 @@
+"""Where and how the arithmetic is done: device, precision, threads, determinism, and a record of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+import torch
+import torchvision
+
+from oneshot.errors import UserError
+from oneshot.params import Params
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The device that tensors live on and whether forward passes run in bfloat16."""
+
+    device: torch.device
+    bf16: bool
+
+    @contextmanager
+    def forward_precision(self) -> Iterator[None]:
+        """Forward passes inside run in bfloat16 where `bf16` says so; weights and losses stay float32."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            yield
+
+
+def set_up(params: Params) -> Compute:
+    """Choose device, precision and threads, and make torch deterministic.
+
+    Raises:
+        UserError: the device that `device` names is not there.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.set_num_threads(params.threads or _cores())
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    name = next(n for n in there if there[n]) if params.device == "auto" else params.device
+    if not there[name]:
+        raise UserError(f"params.yaml: device: found '{name}'; this machine has none, use auto or cpu")
+    bf16 = _has_bf16_units(name) if params.precision == "auto" else params.precision == "bf16"
+    return Compute(torch.device(name), bf16)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # a container may have fewer than the machine
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _has_bf16_units(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.get_device_capability()[0] >= 8
+    # Without such units bfloat16 is emulated, and slower than float32.
+    return device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def describe(compute: Compute) -> dict[str, Any]:
+    """Versions, hardware and threads behind a result, as JSON values; nothing that changes from run to run."""
+    return {
+        "device": compute.device.type,
+        "hardware": torch.cuda.get_device_name() if compute.device.type == "cuda" else _processor(),
+        "precision": "bf16" if compute.bf16 else "fp32",
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

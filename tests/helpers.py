@@ -1,0 +1,64 @@
+"""Small things that several tests build on: parameters, a data set and a learner that train in a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from oneshot.compute import set_up
+from oneshot.images import ImageStore
+from oneshot.learner import Learner
+from oneshot.network import SiameseResNet
+from oneshot.params import Params
+from oneshot.sampling import ClassPool
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = {
+    "dataset": "digits",
+    "unseen_classes": 3,
+    "calibration_images": 5,
+    "resnet_depth": 8,
+    "resnet_width": 4,
+    "image_budget": 240,
+    "batch_size": 12,
+    "classic_batch_classes": 3,
+    "task_classes": 3,
+    "inner_steps": 2,
+    "augmentation": "crop",
+    "flip_average": False,
+    "episode_draws": 5,
+    "adapt_steps": 2,
+    "adapt_batch_size": 12,
+    "adapt_classes": 2,
+    "adapt_episodes": 2,
+    "device": "cpu",
+    "precision": "fp32",
+    "threads": 1,
+}
+
+
+def tiny_params(**changes: Any) -> Params:
+    """The committed parameters, made tiny, with `changes`."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    return Params.model_validate(values | TINY | changes)
+
+
+def tiny_learner(params: Params, classes: int = 5, per_class: int = 12) -> Learner:
+    """A learner on random 8x8 images of a few classes."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (classes * per_class, 8, 8, 1), dtype=np.uint8)
+    pool = ClassPool(list(np.arange(classes * per_class).reshape(classes, per_class)))
+    compute = set_up(params)
+    network = SiameseResNet(params.resnet_depth, params.resnet_width, [100.0], [50.0])
+    return Learner(params, compute, network, ImageStore(images, compute.device, params.augmentation), pool)
+
+
+def unit_vectors(count: int, dimensions: int = 6, seed: int = 0) -> torch.Tensor:
+    """Random unit vectors (count, dimensions)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.nn.functional.normalize(torch.randn(count, dimensions, generator=generator), dim=1)

@@ -1,0 +1,58 @@
+"""Batches hold what they promise: classes, counts, anchors, positives and negatives."""
+
+import numpy as np
+import pytest
+
+from oneshot.sampling import ClassPool, random_stream
+
+
+@pytest.fixture
+def pool():
+    return ClassPool([np.arange(100 * c, 100 * c + 7 + c) for c in range(6)])
+
+
+def class_of(images):
+    return images // 100
+
+
+def test_class_batches_lie_class_after_class(pool):
+    rng = random_stream(1, "classic", 0)
+    classes = pool.draw_classes(rng, 3)
+    for batch in pool.class_batches(rng, classes, size=12, steps=4):
+        assert (batch.labels == np.repeat(classes, 4)).all()
+        assert (class_of(batch.images) == batch.labels).all()
+
+
+def test_no_image_comes_again_before_all_of_its_class_came(pool):
+    batches = pool.class_batches(random_stream(1, "classic", 0), np.array([0, 1]), size=4, steps=4)
+    drawn = np.concatenate([batch.images for batch in batches])
+    zero, one = drawn[class_of(drawn) == 0], drawn[class_of(drawn) == 1]
+    assert len(set(zero[:7])) == 7 and len(set(one)) == 8  # 7 and 8 images; 8 drawn of each
+
+
+@pytest.mark.parametrize("classes", [[2], [0, 4], list(range(6))])
+def test_triplets(pool, classes):
+    (batch,) = pool.triplet_batches(random_stream(3, "meta", 0), np.array(classes), size=300, steps=1)
+    anchors, positives, negatives = np.split(batch.images, 3)
+    assert set(class_of(anchors)) == set(classes)
+    assert (class_of(anchors) == class_of(positives)).all()
+    assert (anchors != positives).all()
+    assert (class_of(anchors) != class_of(negatives)).all()
+    # One class stands against all others; several against each other.
+    assert set(class_of(negatives)) == (set(range(6)) - {2} if classes == [2] else set(classes))
+    assert (class_of(batch.images) == batch.labels).all()
+
+
+def test_a_lone_image_is_its_own_positive():
+    pool = ClassPool([np.array([5]), np.array([1, 2, 3])])
+    (batch,) = pool.triplet_batches(random_stream(1, "supports", 0), np.array([0]), size=9, steps=1)
+    assert (batch.images[:6] == 5).all()
+
+
+def test_draws_depend_on_seed_purpose_and_place_alone():
+    def draw(*place):
+        return random_stream(*place).integers(0, 2**40)
+
+    same = draw(1, "meta", 5, 2)
+    assert draw(1, "meta", 5, 2) == same
+    assert len({same, draw(2, "meta", 5, 2), draw(1, "classic", 5, 2), draw(1, "meta", 6, 2), draw(1, "meta", 5)}) == 5
