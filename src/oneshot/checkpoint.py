@@ -1,0 +1,94 @@
+"""Checkpoints: a run that is killed goes on where it was, and ends with the same bytes.
+
+A checkpoint's name holds a fingerprint of everything that decides the result (parameters, inputs, code,
+versions), so a run can only ever continue itself. They lie outside of DVC's outputs, which DVC deletes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from oneshot.errors import UserError
+from oneshot.files import md5, write_bytes
+
+FOLDER = Path("checkpoints")
+
+
+def fingerprint(values: dict[str, Any], inputs: list[Path]) -> str:
+    """12 hex digits that change with the values, with the content of the input files and with the code in use."""
+    ours = [module for name, module in sys.modules.items() if name.split(".")[0] == "oneshot"]
+    code = sorted(Path(module.__file__) for module in ours if module.__file__)
+    parts = [json.dumps(values, sort_keys=True), *map(md5, inputs), *map(md5, code)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+class Checkpoint:
+    """One run's checkpoint file, `checkpoints/<name>-<fingerprint>.pt`."""
+
+    def __init__(self, name: str, fingerprint: str) -> None:
+        self.path = FOLDER / f"{name}-{fingerprint}.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """The last saved state, or None where there is none that can be read."""
+        try:
+            return torch.load(self.path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # torch raises many kinds for a broken file
+            print(f"{self.path}: unreadable ({type(error).__name__}), starting again", file=sys.stderr)
+            return None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the saved state; a kill at any moment leaves the old state or the new one."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_bytes(self.path, buffer.getvalue())
+
+    def remove(self) -> None:
+        """Delete the file: the run is complete, its result is written."""
+        self.path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_one(name: str) -> Iterator[None]:
+    """Hold `checkpoints/<name>.lock`, so that no second training runs beside a first.
+
+    Killing DVC leaves its training alone for a moment; the system releases the lock when that ends.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{name}.lock"
+    with open(path, "a+") as file:
+        try:
+            _lock(file)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "?"
+            raise UserError(f"{path}: held by process {holder}; wait until it ends, or stop it") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _lock(file: IO[str]) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

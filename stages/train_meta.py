@@ -1,0 +1,19 @@
+"""Reptile meta-training of the Siamese network on tasks of seen classes."""
+
+import _checkout  # noqa: F401
+
+from pathlib import Path
+
+from oneshot.params import load_params
+from oneshot.reptile import ReptileTraining
+from oneshot.stage import run_stage
+from oneshot.training import train
+
+
+def main() -> None:
+    data, split = Path("data/dataset"), Path("data/split.json")
+    train(ReptileTraining, load_params(), data, split, output=Path("results/trained/meta"))
+
+
+if __name__ == "__main__":
+    run_stage(main)
