@@ -1,0 +1,405 @@
+"""The exact figures against slow, obvious loops over every pair and triplet."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from oneshot import metrics
+from oneshot.errors import UserError
+from oneshot.metrics import (
+    Verification,
+    binary_accuracy_per_class,
+    measure,
+    on_grid,
+    pair_similarities,
+    similarities,
+    triplet_accuracy,
+    verification,
+)
+
+
+def smooth(count: int, seed: int, dimensions: int = 6) -> torch.Tensor:
+    """Random unit vectors: no two similarities are alike."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.nn.functional.normalize(torch.randn(count, dimensions, generator=generator), dim=1)
+
+
+def coarse(count: int, seed: int) -> torch.Tensor:
+    """Corners of a cube: cosines are -1, -0.5, 0, 0.5 and 1, so that ties abound."""
+    return torch.randint(0, 2, (count, 4), generator=torch.Generator().manual_seed(seed)).float() - 0.5
+
+
+def some_labels(count: int, seed: int) -> np.ndarray:
+    """Three classes of different sizes, with gaps between their labels, shuffled."""
+    return np.random.default_rng(seed).permutation(([3, 7, 7, 20, 20, 20] * count)[:count])
+
+
+CASES = [(vectors, seed) for vectors in (smooth, coarse) for seed in (0, 1, 2)]
+BOTH = pytest.mark.parametrize(("vectors", "seed"), CASES)
+NEGATIVES = pytest.mark.parametrize("given", [False, True], ids=["among anchors", "given"])
+
+
+def cosine(left: torch.Tensor, right: torch.Tensor) -> np.float32:
+    return np.float32(
+        sum(float(x) * float(y) for x, y in zip(on_grid(left[None])[0], on_grid(right[None])[0], strict=True))
+    )
+
+
+def slow_cosines(left: torch.Tensor, right: torch.Tensor) -> list[list[np.float32]]:
+    return [[cosine(x, y) for y in right] for x in left]
+
+
+def half_ties(higher: np.float32, lower: np.float32) -> float:
+    return 1.0 if higher > lower else 0.5 if higher == lower else 0.0
+
+
+def slow_triplets(anchors, labels, negatives) -> dict[int, float]:
+    own = slow_cosines(anchors, anchors)
+    other = own if negatives is None else slow_cosines(anchors, negatives)
+    won: dict[int, list[float]] = {}
+    for a, label in enumerate(labels):
+        for p in range(len(labels)):
+            for n in range(len(other[a])):
+                if p != a and labels[p] == label and (negatives is not None or labels[n] != label):
+                    won.setdefault(int(label), []).append(half_ties(own[a][p], other[a][n]))
+    return {label: sum(won[label]) / len(won[label]) for label in sorted(won)}
+
+
+def slow_pairs(anchors, labels, negatives) -> tuple[list[np.float32], list[np.float32]]:
+    own = slow_cosines(anchors, anchors)
+    pairs = list(combinations(range(len(labels)), 2))
+    same = [own[i][j] for i, j in pairs if labels[i] == labels[j]]
+    if negatives is None:
+        return same, [own[i][j] for i, j in pairs if labels[i] != labels[j]]
+    return same, [score for row in slow_cosines(anchors, negatives) for score in row]
+
+
+def slow_accuracy(same, different, threshold: float) -> float:
+    tpr = sum(float(score) >= threshold for score in same) / len(same)
+    tnr = sum(float(score) < threshold for score in different) / len(different)
+    return (tpr + tnr) / 2
+
+
+def slow_equal_error_rate(same, different) -> float:
+    best = None
+    for threshold in sorted({*map(float, same), *map(float, different), np.inf}, reverse=True):
+        false_negatives = sum(score < threshold for score in same)
+        false_positives = sum(score >= threshold for score in different)
+        gap = abs(false_positives * len(same) - false_negatives * len(different))
+        rate = (false_positives / len(different) + false_negatives / len(same)) / 2
+        if best is None or gap < best[0]:
+            best = gap, rate
+    assert best is not None
+    return best[1]
+
+
+def random_scores(vectors, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    return pair_similarities(vectors(24, seed), some_labels(24, seed))
+
+
+# --- Similarities ----------------------------------------------------------------------------------
+
+
+def test_similarities_are_exact_cosines_rounded_once():
+    left, right = smooth(5, 1, 64), smooth(7, 2, 64)
+    found = similarities(on_grid(left), on_grid(right))
+    assert found.dtype == torch.float32
+    assert np.array_equal(found.numpy(), np.array(slow_cosines(left, right)))
+    assert torch.allclose(found, left @ right.T, atol=2e-7)
+
+
+def test_a_pair_has_one_similarity_in_whichever_order_and_block():
+    rows = on_grid(smooth(301, 0, 64))
+    whole = similarities(rows, rows)
+    assert torch.equal(whole, whole.T)
+    shuffled = torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(whole, similarities(rows[:, shuffled], rows[:, shuffled]))
+    for size in (1, 7, 100):
+        assert torch.equal(whole, torch.cat([similarities(block, rows) for block in rows.split(size)]))
+
+
+def test_on_grid_changes_less_than_float32_does():
+    rows = smooth(50, 0, 64)
+    assert (on_grid(rows) - rows).abs().max() <= 2.0**-27
+    assert torch.equal(on_grid(rows) * 2**26, (on_grid(rows) * 2**26).round())  # so sums of products are exact
+    assert torch.equal(on_grid(torch.zeros(2, 4)), torch.zeros(2, 4, dtype=torch.float64))
+
+
+def test_on_grid_refuses_what_is_no_unit_vector():
+    with pytest.raises(ValueError, match="unit vectors"):
+        on_grid(torch.full((2, 4), 0.6))
+    with pytest.raises(ValueError, match="shape"):
+        on_grid(torch.ones(4))
+    for bad in (torch.nan, torch.inf):
+        rows = smooth(3, 0)
+        rows[1, 2] = bad
+        with pytest.raises(UserError, match="diverged"):
+            on_grid(rows)
+
+
+# --- Triplets and per-class accuracy ---------------------------------------------------------------
+
+
+@BOTH
+@NEGATIVES
+def test_triplet_accuracy_counts_every_triplet(vectors, seed, given):
+    anchors, labels = vectors(18, seed), some_labels(18, seed)
+    negatives = vectors(9, seed + 100) if given else None
+    found = triplet_accuracy(anchors, labels, negatives)
+    assert list(found) == [3, 7, 20]
+    assert found == pytest.approx(slow_triplets(anchors, labels, negatives), abs=1e-15)
+
+
+def test_triplet_accuracy_by_hand():
+    east, north = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    # Class 0 looks alike. Of class 1, the anchor in the east finds the other below two negatives; the one in
+    # the north finds it as far as them.
+    anchors = torch.stack([east, east, east, north])
+    assert triplet_accuracy(anchors, torch.tensor([0, 0, 1, 1])) == {0: 0.75, 1: 0.25}
+    assert triplet_accuracy(anchors[:2], torch.tensor([5, 5]), negatives=north[None]) == {5: 1.0}
+
+
+@BOTH
+@NEGATIVES
+@pytest.mark.parametrize("threshold", [-2.0, 0.0, 0.5, 0.3, 2.0])
+def test_binary_accuracy_per_class_counts_every_pair(vectors, seed, given, threshold):
+    anchors, labels = vectors(18, seed), some_labels(18, seed)
+    negatives = vectors(9, seed + 100) if given else None
+    found = binary_accuracy_per_class(anchors, labels, threshold, negatives)
+    slow = {}
+    for label in (3, 7, 20):
+        own = anchors[labels == label]
+        others = anchors[labels != label] if negatives is None else negatives
+        same = [cosine(x, y) for x, y in combinations(own, 2)]
+        slow[label] = slow_accuracy(same, [cosine(x, y) for x in own for y in others], threshold)
+    assert list(found) == [3, 7, 20]
+    assert found == pytest.approx(slow, abs=1e-15)
+
+
+# --- Pairs -----------------------------------------------------------------------------------------
+
+
+@BOTH
+@NEGATIVES
+def test_pair_similarities_hold_every_pair_once(vectors, seed, given):
+    anchors, labels = vectors(18, seed), some_labels(18, seed)
+    negatives = vectors(9, seed + 100) if given else None
+    found = pair_similarities(anchors, labels, negatives)
+    for fast, slow in zip(found, slow_pairs(anchors, labels, negatives), strict=True):
+        assert fast.dtype == np.float32
+        assert np.array_equal(np.sort(fast), np.sort(slow))
+
+
+def test_a_class_of_one_image_takes_part_in_different_pairs_only():
+    same, different = pair_similarities(coarse(3, 0), np.array([0, 0, 1]))
+    assert (len(same), len(different)) == (1, 2)
+
+
+# --- Verification ----------------------------------------------------------------------------------
+
+
+@BOTH
+def test_binary_accuracy_at_a_threshold(vectors, seed):
+    same, different = random_scores(vectors, seed)
+    for threshold in (-2.0, -0.5, 0.0, 0.3, float(same[0]), float(different[0]), 0.7, 2.0):
+        found = verification(same, different, threshold)["binary_accuracy"]
+        assert found == pytest.approx(slow_accuracy(same, different, threshold), abs=1e-15)
+
+
+def test_a_threshold_between_two_float32_numbers_is_not_rounded():
+    below, above = np.float32(0.7), np.nextafter(np.float32(0.7), np.float32(1))
+    assert float(below) < 0.7 < float(above)  # so a pair at `below` is not the same at threshold 0.7
+    assert verification([above], [below], 0.7)["binary_accuracy"] == 1.0
+    assert verification([below], [above], 0.7)["binary_accuracy"] == 0.0
+    assert verification([below], [-1.0], float(below))["binary_accuracy"] == 1.0
+
+
+@BOTH
+def test_the_best_threshold_is_best_of_all(vectors, seed):
+    same, different = random_scores(vectors, seed)
+    every = sorted({*map(float, same), *map(float, different), np.inf})
+    accuracies = [slow_accuracy(same, different, threshold) for threshold in every]
+    accuracy, threshold = Verification(same, different).best()
+    assert accuracy == pytest.approx(max(accuracies), abs=1e-15)
+    assert accuracy == pytest.approx(verification(same, different, threshold)["binary_accuracy"], abs=1e-15)
+    reached = [t for t, value in zip(every, accuracies, strict=True) if value > max(accuracies) - 1e-12]
+    assert threshold == max(t for t in reached if t < np.inf)
+
+
+def test_the_best_threshold_of_scores_the_wrong_way_round():
+    assert Verification([0.0], [1.0]).best() == (0.5, 0.0)
+
+
+def test_of_two_best_thresholds_the_higher():
+    assert Verification([0.75, 0.25], [0.5, 0.0]).best() == (0.75, 0.75)
+
+
+@BOTH
+def test_roc_auc_counts_ties_half(vectors, seed):
+    same, different = random_scores(vectors, seed)
+    found = verification(same, different, 0)["roc_auc"]
+    slow = sum(half_ties(s, d) for s in same for d in different) / (len(same) * len(different))
+    assert found == pytest.approx(slow, abs=1e-15)
+    truth = [1] * len(same) + [0] * len(different)
+    assert found == pytest.approx(roc_auc_score(truth, np.concatenate([same, different])), abs=1e-12)
+
+
+@BOTH
+def test_equal_error_rate_is_where_the_errors_are_nearest(vectors, seed):
+    same, different = random_scores(vectors, seed)
+    found = verification(same, different, 0)["equal_error_rate"]
+    assert found == pytest.approx(slow_equal_error_rate(same, different), abs=1e-15)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_equal_error_rate_of_few_scores(seed):
+    random = np.random.default_rng(seed)
+    same, different = (random.integers(0, 6, random.integers(1, 6)).astype(np.float32) for _ in range(2))
+    found = verification(same, different, 0)["equal_error_rate"]
+    assert found == pytest.approx(slow_equal_error_rate(same, different), abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("same", "different", "rate"),
+    [
+        ([0.9, 0.8], [0.1, 0.2], 0.0),  # told apart
+        ([0.1], [0.9], 1.0),  # the wrong way round: every threshold between them errs on both
+        ([0.5], [0.5], 0.5),  # a tie: accept both or neither, equally bad
+        ([0.5, 0.5], [0.5, 0.4, 0.4, 0.4], 0.125),  # FPR 1/4, FNR 0
+        ([1, 3], [2, 2], 0.25),  # FPR 0, FNR 1/2 at 3; FPR 1, FNR 1/2 at 2: the higher threshold of the two
+    ],
+)
+def test_equal_error_rate_by_hand(same, different, rate):
+    assert verification(same, different, 0)["equal_error_rate"] == rate
+
+
+@BOTH
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_figures_do_not_depend_on_threads_blocks_or_the_order_of_images(vectors, seed, threads, monkeypatch):
+    anchors, labels = vectors(40, seed), some_labels(40, seed)
+    negatives = vectors(15, seed + 100)
+    plain = [measure(anchors, labels, 0.25, given) for given in (None, negatives)]
+    plain.append(binary_accuracy_per_class(anchors, labels, 0.25))
+    order = np.random.default_rng(seed).permutation(40)
+    monkeypatch.setattr(metrics, "_BLOCK", 130)  # 1 to 6 rows at a time
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        anchors, labels, negatives = anchors[order], labels[order], negatives.flip(0)
+        again = [measure(anchors, torch.from_numpy(labels), 0.25, given) for given in (None, negatives)]
+        again.append(binary_accuracy_per_class(anchors, labels, 0.25))
+    finally:
+        torch.set_num_threads(before)
+    assert again == plain
+
+
+def test_scores_given_are_left_alone():
+    same, different = random_scores(smooth, 0)
+    copies = same.copy(), different.copy()
+    verification(same, different, 0)
+    assert np.array_equal(same, copies[0])
+    assert np.array_equal(different, copies[1])
+
+
+# --- ROC points ------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_roc_points_lie_on_the_curve(vectors, seed):
+    same, different = random_scores(vectors, seed)
+    fpr, tpr, thresholds = Verification(same, different).roc_points(40, also=[0.25])
+    truth = [1] * len(same) + [0] * len(different)
+    exact = roc_curve(truth, np.concatenate([same, different]), drop_intermediate=False)
+    curve = set(zip(exact[0].tolist(), exact[1].tolist(), strict=True))
+    assert set(zip(fpr.tolist(), tpr.tolist(), strict=True)) <= curve
+    for row, threshold in enumerate(thresholds):
+        assert tpr[row] == np.mean(same >= threshold)
+        assert fpr[row] == np.mean(different >= threshold)
+    assert (np.diff(thresholds) < 0).all()
+    assert 0.25 in thresholds
+    assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)
+    assert np.isfinite(thresholds).all()
+    assert len(thresholds) <= 41
+
+
+def test_roc_points_follow_the_curve_closely():
+    random = np.random.default_rng(0)
+    pairs = Verification(random.normal(1, 1, 3000), random.normal(0, 1, 30000))
+    points = pairs.roc_points(400)
+    assert len(points.fpr) > 300
+    assert np.trapezoid(points.tpr, points.fpr) == pytest.approx(pairs.roc_auc(), abs=1e-4)
+    assert np.diff(points.fpr).max() < 0.02
+    assert np.diff(points.tpr).max() < 0.02
+    assert (points.fpr[1:] < 1e-3).sum() > 10  # the corner is seen on a logarithmic axis too
+
+
+# --- The whole, and what it refuses ----------------------------------------------------------------
+
+
+@BOTH
+@NEGATIVES
+def test_measure_puts_all_together(vectors, seed, given):
+    anchors, labels = vectors(18, seed), some_labels(18, seed)
+    negatives = vectors(9, seed + 100) if given else None
+    found = measure(anchors, labels, 0.25, negatives)
+    same, different = slow_pairs(anchors, labels, negatives)
+    per_class = slow_triplets(anchors, labels, negatives)
+    assert list(found) == [
+        "triplet_accuracy",
+        "binary_accuracy",
+        "binary_accuracy_best",
+        "roc_auc",
+        "equal_error_rate",
+    ]
+    assert all(type(value) is float for value in found.values())
+    assert found["triplet_accuracy"] == pytest.approx(sum(per_class.values()) / 3, abs=1e-15)
+    assert found["binary_accuracy"] == pytest.approx(slow_accuracy(same, different, 0.25), abs=1e-15)
+    assert found["equal_error_rate"] == pytest.approx(slow_equal_error_rate(same, different), abs=1e-15)
+
+
+def test_a_collapsed_network_is_as_good_as_chance():
+    found = measure(coarse(1, 0).expand(12, 4), np.arange(12) % 3, 0.5)
+    assert set(found.values()) == {0.5}
+
+
+def test_inference_tensors_are_welcome():
+    with torch.inference_mode():
+        anchors = smooth(8, 0)
+    labels = torch.tensor([0, 1] * 4)
+    assert measure(anchors, labels, 0.5) == measure(smooth(8, 0), labels, 0.5)
+
+
+@pytest.mark.parametrize("function", [triplet_accuracy, pair_similarities])
+def test_one_class_needs_negatives(function):
+    anchors, labels = coarse(4, 0), np.zeros(4, dtype=np.int64)
+    with pytest.raises(UserError, match=r"found 1 class\(es\).*at least 2"):
+        function(anchors, labels)
+    with pytest.raises(UserError, match="negatives: found no image"):
+        function(anchors, labels, anchors[:0])
+    assert function(anchors, labels, coarse(2, 1))
+
+
+def test_too_few_images_are_named():
+    lonely = coarse(3, 0), np.array([4, 4, 9])
+    with pytest.raises(UserError, match="class 9: found 1 image"):
+        triplet_accuracy(*lonely)
+    with pytest.raises(UserError, match="class 9: found 1 image"):
+        binary_accuracy_per_class(*lonely, threshold=0.5)
+    with pytest.raises(UserError, match="one image in each of 3 classes"):
+        pair_similarities(coarse(3, 0), np.arange(3))
+    with pytest.raises(ValueError, match="labels"):
+        triplet_accuracy(coarse(3, 0), np.arange(2))
+
+
+def test_scores_must_be_there():
+    with pytest.raises(UserError, match="same pairs: found none"):
+        verification([], [0.5], 0.5)
+    with pytest.raises(UserError, match="different pairs: found none"):
+        verification([0.5], [], 0.5)
+    with pytest.raises(UserError, match="different pairs: found NaN"):
+        verification([0.5], [0.5, np.nan, 0.1], 0.5)
