@@ -91,6 +91,7 @@ class Params(BaseModel):
 
     threshold_criterion: Literal["balanced", "eer", "fpr"]
     target_fpr: Annotated[Float, Field(gt=0, lt=1)]
+    fixed_threshold: Annotated[Float, Field(ge=-1, le=1)]
 
     evaluate_unseen: bool
     flip_average: bool

@@ -86,6 +86,7 @@ def train(method: TrainingFactory, params: Params, data: Path, split_file: Path,
         about = {
             "method": method.name,
             "images": training.steps * training.images_per_step,
+            "image_size": dataset.train_images.shape[1],
             "seen_classes": [dataset.class_names[label] for label in split.seen],
         }
         save_model(output / "model.pt", network, about)

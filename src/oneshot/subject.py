@@ -1,0 +1,74 @@
+"""The subject of calibration and evaluation: a trained network beside the images it is measured on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from oneshot.adaptation import adapt, draw_supports
+from oneshot.compute import set_up
+from oneshot.dataset import load_dataset
+from oneshot.images import ImageStore
+from oneshot.network import SiameseResNet, embed, load_model
+from oneshot.params import Params
+from oneshot.sampling import ClassPool, random_stream
+from oneshot.split import load_split
+
+
+class Subject:
+    """A trained network with the data set and its split."""
+
+    def __init__(self, params: Params, model: Path, data: Path, split_file: Path) -> None:
+        self.params = params
+        self.compute = set_up(params)
+        self.network, self.about = load_model(model, self.compute.device)
+        dataset = load_dataset(data)
+        self.names = dataset.class_names
+        self.split = load_split(split_file)
+        self.test_labels = dataset.test_labels
+        self.train_images = ImageStore(dataset.train_images, self.compute.device, params.augmentation)
+        self.test_images = ImageStore(dataset.test_images, self.compute.device)
+
+    @property
+    def shots(self) -> dict[str, int | None]:
+        """The numbers of images to adapt on, by the name that metrics give them; None stands for all."""
+        return {f"adapted_{shots}": shots for shots in self.params.adapt_shots} | {"adapted_all": None}
+
+    def embed_train(self, rows: np.ndarray, network: SiameseResNet | None = None) -> Tensor:
+        """Unit vectors (len(rows), D) of training images, by the trained network or a clone of it."""
+        return self._embed(self.train_images, rows, network)
+
+    def embed_test(self, rows: np.ndarray, network: SiameseResNet | None = None) -> Tensor:
+        """Unit vectors (len(rows), D) of test images, by the trained network or a clone of it."""
+        return self._embed(self.test_images, rows, network)
+
+    def _embed(self, store: ImageStore, rows: np.ndarray, network: SiameseResNet | None) -> Tensor:
+        with self.compute.forward_precision():
+            return embed(network or self.network, store.batch(rows), self.params.flip_average)
+
+    def test_rows(self, labels: list[int], most: int | None = None) -> np.ndarray:
+        """Rows of the test images of these classes, class after class, at most `most` of each."""
+        return np.concatenate([np.flatnonzero(self.test_labels == label)[:most] for label in labels])
+
+    def supports(self, label: int) -> np.ndarray:
+        """Rows of the training images that a class may give as supports."""
+        split = self.split
+        return split.training[label] if label in split.training else split.support[label]
+
+    def adapted_to_class(self, label: int, shots: int | None, draw: int) -> SiameseResNet:
+        """A clone adapted on `shots` images of one class against all seen classes' training images."""
+        rng = random_stream(self.params.seed, "supports", label, shots or 0, draw)
+        chosen = draw_supports(self.supports(label), shots, rng)
+        rest = [rows for other, rows in self.split.training.items() if other != label]
+        return self._adapted(ClassPool([chosen, *rest]), np.array([0]), rng)
+
+    def adapted_to_episode(self, labels: list[int], shots: int, draw: int) -> tuple[SiameseResNet, list[np.ndarray]]:
+        """A clone adapted on an N-way support set as a whole, and the rows of that set, class by class."""
+        rng = random_stream(self.params.seed, "episodes", shots, draw)
+        chosen = [draw_supports(self.supports(label), shots, rng) for label in labels]
+        return self._adapted(ClassPool(chosen), np.arange(len(labels)), rng), chosen
+
+    def _adapted(self, pool: ClassPool, classes: np.ndarray, rng: np.random.Generator) -> SiameseResNet:
+        return adapt(self.params, self.compute, self.network, self.train_images, pool, classes, rng)

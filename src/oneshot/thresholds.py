@@ -1,0 +1,49 @@
+"""Thresholds for a trained network and for its adapted clones, from images that training never saw.
+
+No image of an unseen class takes part.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from oneshot.calibration import Calibration, calibrate, roc_table
+from oneshot.metrics import pair_similarities
+from oneshot.sampling import random_stream
+from oneshot.subject import Subject
+
+
+def calibrate_thresholds(subject: Subject) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Thresholds by name (`frozen` for the network as trained, `adapted_K`), and the ROC of the frozen network.
+
+    Frozen: all pairs of the seen classes' calibration images. Adapted on K images: clones for the validation
+    classes, or for `adapt_classes` seen ones where there are none; pairs of the class's calibration images
+    are the same ones, pairs with those of seen classes the different ones; all clones share a threshold.
+    """
+    params, split = subject.params, subject.split
+    seen_rows = np.concatenate([split.calibration[label] for label in split.seen])
+    seen_labels = np.repeat(split.seen, [len(split.calibration[label]) for label in split.seen])
+    same, different = pair_similarities(subject.embed_train(seen_rows), seen_labels)
+    thresholds = {"frozen": _calibrated(subject, same, different)}
+    roc = roc_table(same, different, thresholds["frozen"])
+
+    rng = random_stream(params.seed, "adaptation")
+    chosen = split.validation or sorted(rng.choice(split.seen, params.adapt_classes, replace=False).tolist())
+    work = [(name, shots, label) for name, shots in subject.shots.items() for label in chosen]
+    pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in subject.shots}
+    for name, shots, label in tqdm(work, desc="adapted thresholds", unit="clone", mininterval=1):
+        clone = subject.adapted_to_class(label, shots, draw=0)
+        positives = subject.embed_train(split.calibration[label], clone)
+        negatives = subject.embed_train(seen_rows[seen_labels != label], clone)
+        pairs[name].append(pair_similarities(positives, np.full(len(positives), label), negatives))
+    for name, parts in pairs.items():
+        same, different = (np.concatenate(side) for side in zip(*parts, strict=True))
+        thresholds[name] = _calibrated(subject, same, different)
+    return {name: threshold._asdict() for name, threshold in thresholds.items()}, roc
+
+
+def _calibrated(subject: Subject, same: np.ndarray, different: np.ndarray) -> Calibration:
+    return calibrate(same, different, subject.params.threshold_criterion, subject.params.target_fpr)

@@ -1,0 +1,25 @@
+"""Calibrate similarity thresholds by ROC: `calibrate.py classic` or `calibrate.py meta`."""
+
+import _checkout  # noqa: F401
+
+import sys
+from pathlib import Path
+
+from oneshot.files import write_json, write_table
+from oneshot.params import load_params
+from oneshot.stage import run_stage
+from oneshot.subject import Subject
+from oneshot.thresholds import calibrate_thresholds
+
+
+def main() -> None:
+    method = sys.argv[1]
+    model, output = Path(f"results/trained/{method}/model.pt"), Path(f"results/calibrated/{method}")
+    subject = Subject(load_params(), model, Path("data/dataset"), Path("data/split.json"))
+    thresholds, roc = calibrate_thresholds(subject)
+    write_json(output / "thresholds.json", thresholds)
+    write_table(output / "roc.csv", roc)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,107 @@
+"""Each mistake in params.yaml ends in one line with the key, the value and what is allowed."""
+
+import pytest
+import yaml
+from helpers import ROOT
+
+from oneshot.errors import UserError
+from oneshot.params import load_params
+
+GOOD = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def load(tmp_path, **changes):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(GOOD | changes))
+    return load_params(path)
+
+
+def test_committed_parameters_are_valid():
+    assert load_params(ROOT / "params.yaml").dataset == "cifar100"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("meta_step", "fast", "must be a number"),
+        ("meta_step", True, "must be a number"),
+        ("meta_step", -0.1, "must be at least 0"),
+        ("meta_step", 0, "must be above 0"),
+        ("meta_step", [0.1, 0.2], "must be a number"),
+        ("meta_step", None, "must be a number"),
+        ("inner_learning_rate", float("nan"), "must be a finite number"),
+        ("weight_decay", float("inf"), "must be a finite number"),
+        ("seed", 1.5, "must be a whole number"),
+        ("seed", True, "must be a whole number"),
+        ("seed", -1, "must be at least 0"),
+        ("training", "both", "must be one of 'classic', 'meta'"),
+        ("resnet_depth", 19, "must be one of 8, 14, 20"),
+        ("flip_average", 1, "must be true or false"),
+        ("adapt_shots", 5, "must be a list such as [1, 5]"),
+        ("adapt_shots", [1, 1], "must not repeat"),
+        ("adapt_shots", [1, 481], "at most 480"),
+        ("unseen_classes", 99, "at most 98"),
+        ("unseen_classes", 1, "must be at least 2"),
+        ("validation_classes", 1, "at least 2"),
+        ("validation_classes", 89, "at most 88"),
+        ("classic_batch_classes", 96, "at most the 90 seen classes"),
+        ("task_classes", 60, "must divide batch_size"),
+        ("task_classes", 1, "at least 2"),
+        ("image_budget", 500, "one outer step"),
+        ("calibration_images", 499, "at most 498"),
+        ("evaluate_unseen", False, "must be true where validation_classes is 0"),
+        ("adapt_batch_size", 100, "a multiple of 3"),
+        ("triplet_mining", "random", "a multiple of 3"),
+        ("forward_passes", "separate", "needs triplet_mining random"),
+        ("target_fpr", 1, "must be below 1"),
+        ("device", "gpu", "must be one of"),
+    ],
+)
+def test_a_mistake_is_one_line_with_key_value_and_remedy(tmp_path, key, value, allowed):
+    if key == "triplet_mining":
+        key, changes = "batch_size", {"triplet_mining": value, "batch_size": 256}
+    else:
+        changes = {key: value}
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, **changes)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"params.yaml: {key}: found {changes[key]!r}" in message or f"params.yaml: {key}: found 0;" in message
+    assert allowed in message
+
+
+def test_a_typo_names_the_nearest_parameter(tmp_path):
+    with pytest.raises(UserError, match="meta_stepp: unknown parameter.*did you mean meta_step"):
+        load(tmp_path, meta_stepp=0.1)
+
+
+def test_a_missing_parameter_is_named(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in GOOD.items() if key != "seed"}))
+    with pytest.raises(UserError, match="seed: missing"):
+        load_params(path)
+
+
+@pytest.mark.parametrize("content", ["", "just words", "- a\n- b", "a: [1", "\x00", "42"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, content):
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"params\.yaml"):
+        load_params(path)
+
+
+def test_a_missing_file_says_where_to_run(tmp_path):
+    with pytest.raises(UserError, match="top folder"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-05", 1e-5), ("1E3", 1000.0), ("2.5e-1", 0.25)])
+def test_numbers_as_dvc_writes_them_are_numbers(tmp_path, text, value):
+    """`dvc exp run -S` writes YAML 1.2, where 1e-05 is a number; PyYAML reads YAML 1.1."""
+    assert load(tmp_path, inner_learning_rate=text).inner_learning_rate == value
+    assert load(tmp_path, image_budget="1e6").image_budget == 1_000_000
+
+
+@pytest.mark.parametrize("unseen", [10, 20, 50])
+def test_the_references_splits_are_valid(tmp_path, unseen):
+    assert load(tmp_path, unseen_classes=unseen).unseen_classes == unseen
