@@ -403,3 +403,11 @@ def test_scores_must_be_there():
         verification([0.5], [], 0.5)
     with pytest.raises(UserError, match="different pairs: found NaN"):
         verification([0.5], [0.5, np.nan, 0.1], 0.5)
+
+
+def test_a_fixed_threshold_is_measured_beside_the_calibrated_one() -> None:
+    same, different = np.float32([0.9, 0.75, 0.6]), np.float32([0.8, 0.5, 0.2, 0.1])
+    found = verification(same, different, 0.55, fixed_threshold=0.7)
+    assert found["binary_accuracy"] == pytest.approx((3 / 3 + 3 / 4) / 2)
+    assert found["binary_accuracy_fixed"] == pytest.approx((2 / 3 + 3 / 4) / 2)
+    assert "binary_accuracy_fixed" not in verification(same, different, 0.55)
