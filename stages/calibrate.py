@@ -2,23 +2,24 @@
 
 import _checkout  # noqa: F401
 
-import sys
 from pathlib import Path
 
+from oneshot.compute import describe
 from oneshot.files import write_json, write_table
 from oneshot.params import load_params
 from oneshot.stage import run_stage
-from oneshot.subject import Subject
+from oneshot.subject import Subject, chosen_method
 from oneshot.thresholds import calibrate_thresholds
 
 
 def main() -> None:
-    method = sys.argv[1]
+    method = chosen_method()
     model, output = Path(f"results/trained/{method}/model.pt"), Path(f"results/calibrated/{method}")
     subject = Subject(load_params(), model, Path("data/dataset"), Path("data/split.json"))
     thresholds, roc = calibrate_thresholds(subject)
     write_json(output / "thresholds.json", thresholds)
     write_table(output / "roc.csv", roc)
+    write_json(output / "record.json", describe(subject.compute))
 
 
 if __name__ == "__main__":

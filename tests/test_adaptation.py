@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import tiny_learner, tiny_params
 
-from oneshot.adaptation import adapt, draw_supports
+from oneshot.adaptation import adapt
 from oneshot.losses import random_triplet_loss
 from oneshot.sampling import random_stream
 
@@ -71,11 +71,3 @@ def test_adaptation_lowers_the_loss_on_its_task():
             for network in (learner.network, clone)
         ]
     assert losses[1] < 0.9 * losses[0]
-
-
-def test_supports_are_different_images_or_all():
-    rng = np.random.default_rng(0)
-    images = np.arange(100, 120)
-    chosen = draw_supports(images, 5, rng)
-    assert len(set(chosen)) == 5 and set(chosen) <= set(images)
-    assert draw_supports(images, None, rng) is images

@@ -9,6 +9,8 @@ from helpers import tiny_params
 
 from oneshot.comparison import flat
 from oneshot.dataset import Dataset, save_dataset
+from oneshot.episodes import episode_accuracy, prototype
+from oneshot.errors import UserError
 from oneshot.evaluation import evaluate
 from oneshot.network import SiameseResNet, save_model
 from oneshot.split import make_split, save_split
@@ -16,12 +18,12 @@ from oneshot.subject import Subject
 from oneshot.thresholds import calibrate_thresholds
 
 
-def make_subject(folder, dataset, **changes):
+def make_subject(folder, dataset, weights_seed=0, **changes):
     """A network with random weights, with the data set and its split, in a folder of its own."""
     params = tiny_params(**changes)
     save_dataset(folder / "dataset", dataset)
     save_split(folder / "split.json", make_split(dataset, params), dataset)
-    torch.manual_seed(0)
+    torch.manual_seed(weights_seed)
     network = SiameseResNet(8, 4, [80.0], [90.0])
     save_model(folder / "model.pt", network, {"method": "classic"})
     return Subject(params, folder / "model.pt", folder / "dataset", folder / "split.json")
@@ -70,11 +72,11 @@ def test_a_clone_that_takes_no_step_scores_as_the_frozen_network(measured):
         for group in ("unseen", "unseen_reference"):
             assert metrics[adapted][group]["triplet_accuracy"] == pytest.approx(metrics[group]["triplet_accuracy"])
             assert metrics[adapted][group]["roc_auc"] == pytest.approx(metrics[group]["roc_auc"], abs=1e-12)
-    # The table's frozen figures have negatives among the group, its adapted ones among seen classes.
     frozen = np.mean([row["triplet_accuracy"] for row in table])
-    adapted = np.mean([row["adapted_all_triplet_accuracy"] for row in table])
+    reference = np.mean([row["adapted_all_reference_triplet_accuracy"] for row in table])
     assert frozen == pytest.approx(metrics["unseen"]["triplet_accuracy"], abs=1e-6)
-    assert adapted == pytest.approx(metrics["unseen_reference"]["triplet_accuracy"], abs=1e-6)
+    assert reference == pytest.approx(metrics["unseen_reference"]["triplet_accuracy"], abs=1e-6)
+    assert [row["adapted_all_triplet_accuracy"] for row in table] == [row["triplet_accuracy"] for row in table]
     assert [row["class"] for row in table] == ["seven", "eight", "nine"]
 
 
@@ -128,10 +130,34 @@ def test_a_search_measures_validation_classes_and_no_unseen_one(tmp_path, small)
     assert [row["class"] for row in table] == ["five", "six"]
 
 
-def test_both_trainings_get_the_same_supports(measured):
+def test_both_trainings_get_the_same_supports(measured, tmp_path, small):
     subject, *_ = measured
-    _, first = subject.adapted_to_episode(subject.split.unseen, 5, draw=1)
-    _, again = subject.adapted_to_episode(subject.split.unseen, 5, draw=1)
-    _, other = subject.adapted_to_episode(subject.split.unseen, 5, draw=2)
-    assert all((a == b).all() for a, b in zip(first, again, strict=True))
-    assert not all((a == b).all() for a, b in zip(first, other, strict=True))
+    rival = make_subject(tmp_path, small, weights_seed=1, adapt_steps=0)
+    rows = subject.test_rows([0])
+    assert not torch.allclose(subject.embed_test(rows), rival.embed_test(rows))
+    unseen = subject.split.unseen
+    draws = [each.adapted_to_episode(unseen, 5, draw)[1] for each, draw in ((subject, 1), (rival, 1), (rival, 2))]
+    assert np.array_equal(draws[0], draws[1])
+    assert not np.array_equal(draws[1], draws[2])
+
+
+def test_frozen_and_adapted_networks_get_the_same_episodes(measured):
+    subject, _, _, (metrics, _, _) = measured
+    unseen, figures = subject.split.unseen, []
+    rows = subject.test_rows(unseen)
+    targets = np.searchsorted(unseen, subject.test_labels[rows])
+    for draw in range(subject.params.episode_draws):
+        _, supports = subject.adapted_to_episode(unseen, 5, draw)
+        prototypes = torch.stack([prototype(subject.embed_train(each)) for each in supports])
+        figures += episode_accuracy(prototypes[None], subject.embed_test(rows), targets).tolist()
+    assert metrics["five_shot"]["accuracy"] == pytest.approx(np.mean(figures))
+
+
+def test_more_shots_than_images_name_the_parameter_and_the_class(tmp_path, small):
+    subject = make_subject(tmp_path, small)
+    with pytest.raises(UserError, match="adapt_shots: found 100; class seven: must be at most the 30 images"):
+        subject.adapted_to_class(7, 100, draw=0)
+
+
+def test_a_lone_support_is_augmented_even_where_training_was_not(tmp_path, small):
+    assert make_subject(tmp_path, small, augmentation="none").train_images.augmentation == "crop"

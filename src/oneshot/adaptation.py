@@ -46,8 +46,3 @@ def adapt(
         loss.backward()
         optimizer.step()
     return clone.requires_grad_(False)
-
-
-def draw_supports(images: np.ndarray, shots: int | None, rng: np.random.Generator) -> np.ndarray:
-    """`shots` different support images out of `images`, or all of them for None."""
-    return images if shots is None else rng.choice(images, shots, replace=False)

@@ -40,13 +40,15 @@ def set_up(params: Params) -> Compute:
         UserError: the device that `device` names is not there.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
     torch.set_num_threads(params.threads or _cores())
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     name = next(n for n in there if there[n]) if params.device == "auto" else params.device
     if not there[name]:
         raise UserError(f"params.yaml: device: found '{name}'; this machine has none, use auto or cpu")
+    # On Apple's chips one operation of the backward pass has no deterministic form: there it only warns.
+    torch.use_deterministic_algorithms(True, warn_only=name == "mps")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
     bf16 = _has_bf16_units(name) if params.precision == "auto" else params.precision == "bf16"
     return Compute(torch.device(name), bf16)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from oneshot.errors import UserError
 from oneshot.metrics import Labels, on_grid, similarities
+from oneshot.sampling import random_stream
 
 _BLOCK = 2**22  # similarities computed at a time: 32 MiB in float64
 
@@ -78,7 +79,7 @@ def draw_supports(sizes: Sequence[int], shots: int, draw: int, seed: int) -> lis
         raise UserError(f"supports: found {len(sizes)} class(es); classification needs at least 2")
     if shots < 1 or shots > min(sizes):
         raise UserError(f"shots: found {shots}; must be 1 to {min(sizes)}, the support images of the smallest class")
-    random = np.random.default_rng((seed, shots, draw))
+    random = random_stream(seed, "episodes", shots, draw)
     return [random.choice(size, shots, replace=False) for size in sizes]
 
 

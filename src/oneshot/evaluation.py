@@ -63,12 +63,13 @@ def evaluate(subject: Subject, thresholds: dict[str, Any]) -> tuple[Figures, lis
         home = metrics if group.name == "unseen" else metrics[group.name]
         home |= {name: _episodes(subject, group, shots) for shots, name in SHOT_NAMES.items()}
     for name, shots in subject.shots.items():
-        metrics[name], adapted = _adapted(subject, novel, shots, thresholds[name]["threshold"])
+        metrics[name], *adapted = _adapted(subject, novel, shots, thresholds[name]["threshold"])
     metrics["adapted_seen_all"] = _adapted_seen(subject, seen, thresholds["adapted_all"]["threshold"])
 
     table = _per_class(subject, novel[-1], threshold)
-    for row, figures in zip(table, adapted.per_class(), strict=True):
-        row |= figures
+    for scores, column in zip(adapted, ("adapted_all", "adapted_all_reference"), strict=True):
+        for row, figures in zip(table, scores.per_class(column), strict=True):
+            row |= figures
     pairs = pair_similarities(novel[-1].embeddings, novel[-1].labels)
     return metrics, table, roc_table(*pairs, Calibration(**thresholds["frozen"]))
 
@@ -103,28 +104,31 @@ class Scores:
         self.pairs.append(pair_similarities(positives, one_class, negatives))
 
     def figures(self) -> Figures:
-        """The same keys as for the frozen network; one threshold for all clones."""
+        """The same keys as for the frozen network; one threshold, and one ROC curve, for all clones."""
         same, different = (np.concatenate(side) for side in zip(*self.pairs, strict=True))
         return {"triplet_accuracy": float(np.mean(self.triplets)), **self._verification(same, different)}
 
     def _verification(self, same: np.ndarray, different: np.ndarray) -> Figures:
         return verification(same, different, self.threshold, self.fixed_threshold)
 
-    def per_class(self) -> list[Figures]:
+    def per_class(self, column: str) -> list[Figures]:
         """What the reference prints of its adapted network, for each clone in turn."""
         return [
             {
-                "adapted_all_triplet_accuracy": round(triplet, 6),
-                "adapted_all_binary_accuracy": round(self._verification(same, different)["binary_accuracy"], 6),
+                f"{column}_triplet_accuracy": round(triplet, 6),
+                f"{column}_binary_accuracy": round(self._verification(same, different)["binary_accuracy"], 6),
             }
             for triplet, (same, different) in zip(self.triplets, self.pairs, strict=True)
         ]
 
 
-def _adapted(subject: Subject, novel: list[Group], shots: int | None, threshold: float) -> tuple[Figures, Scores]:
+def _adapted(
+    subject: Subject, novel: list[Group], shots: int | None, threshold: float
+) -> tuple[Figures, Scores, Scores]:
     """Clones adapted on K images of each novel class in turn, and on whole N-way K-shot support sets.
 
-    Returns the figures, and the last group's scores against seen classes, as the reference measured.
+    Returns the figures, and the last group's scores among itself and against seen classes, as the
+    reference measured.
     """
     params, figures = subject.params, Figures(threshold=threshold)
     seen_rows = subject.test_rows(subject.split.seen, most=params.adapt_negatives)
@@ -144,7 +148,7 @@ def _adapted(subject: Subject, novel: list[Group], shots: int | None, threshold:
             (figures if group.name == "unseen" else figures[group.name])[name] = _adapted_episodes(
                 subject, group, shots
             )
-    return figures, against_seen
+    return figures, among, against_seen
 
 
 def _adapted_episodes(subject: Subject, group: Group, shots: int) -> Figures:

@@ -69,10 +69,13 @@ def write_table(path: str | Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_table(path: str | Path) -> list[dict[str, Any]]:
-    """Read what `write_table` wrote, as CSV or, where the name ends so, TSV; numbers come as numbers."""
+    """Read what `write_table` wrote, as CSV or, where the name ends so, TSV.
+
+    Numbers come as numbers, except in the column `class`: a class may be called 7.
+    """
     with open(path, encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter=_separator(path))
-        return [{key: _value(text) for key, text in row.items()} for row in rows]
+        return [{key: text if key == "class" else _value(text) for key, text in row.items()} for row in rows]
 
 
 def _separator(path: str | Path) -> str:

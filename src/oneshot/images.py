@@ -21,7 +21,7 @@ class ImageStore:
 
     def batch(self, indices: np.ndarray) -> Tensor:
         """The images at `indices` (B,), unchanged: (B, C, H, W) of uint8."""
-        return self.images[self._move(indices)]
+        return self.images[to_device(indices, self.images.device)]
 
     def augmented(self, indices: np.ndarray, rng: np.random.Generator) -> Tensor:
         """The images at `indices` (B,), each shifted and mirrored by its own draw: (B, C, H, W) of uint8."""
@@ -31,12 +31,14 @@ class ImageStore:
         count, _, height, width = images.shape
         reach = max(1, height // 8)
         windows = F.pad(images, [reach] * 4).unfold(2, height, 1).unfold(3, width, 1)
-        shift = self._move(rng.integers(0, 2 * reach + 1, (2, count)))
+        shift = to_device(rng.integers(0, 2 * reach + 1, (2, count)), images.device)
         images = windows[torch.arange(count, device=images.device), :, shift[0], shift[1]]
         if self.augmentation == "crop_flip":
-            mirrored = self._move(rng.integers(0, 2, count) > 0)
+            mirrored = to_device(rng.integers(0, 2, count) > 0, images.device)
             images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         return images
 
-    def _move(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self.images.device, non_blocking=True)
+
+def to_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """A small array as a tensor on a device; on CUDA alone without waiting, which other devices do not bear."""
+    return torch.from_numpy(values).to(device, non_blocking=device.type == "cuda")

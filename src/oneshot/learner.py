@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from oneshot.compute import Compute
-from oneshot.images import ImageStore
+from oneshot.images import ImageStore, to_device
 from oneshot.losses import batch_triplet_loss, identity_loss, random_triplet_loss
 from oneshot.network import SiameseResNet
 from oneshot.params import Params
@@ -66,8 +66,8 @@ class Learner(nn.Module):
         if p.identity_weight:
             order = np.argsort(classes)
             labels = order[np.searchsorted(classes, batch.labels, sorter=order)]  # within the task
-            targets = torch.from_numpy(labels).to(embeddings.device, non_blocking=True)
-            proxies = self.proxies[torch.from_numpy(classes).to(embeddings.device, non_blocking=True)]
+            targets = to_device(labels, embeddings.device)
+            proxies = self.proxies[to_device(classes, embeddings.device)]
             loss = loss + p.identity_weight * identity_loss(
                 embeddings, targets, proxies, p.identity_scale, p.label_smoothing
             )

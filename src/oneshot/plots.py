@@ -52,7 +52,7 @@ def roc(curves: dict[str, Rows], path: Path) -> None:
     axes.set(
         xlabel="false-positive rate: different pairs taken for same",
         ylabel="true-positive rate: same pairs found",
-        title="Pairs of unseen classes; dots: calibrated thresholds",
+        title="Pairs of classes that training never saw\ndots: calibrated thresholds",
         aspect="equal",
     )
     axes.legend(loc="lower right")
@@ -62,7 +62,8 @@ def roc(curves: dict[str, Rows], path: Path) -> None:
 def class_bars(rows: Rows, path: Path) -> None:
     """Triplet accuracy of each novel class, frozen and adapted on all its training images, classic beside meta."""
     columns = {"triplet_accuracy": "frozen", "adapted_all_triplet_accuracy": "adapted on all training images"}
-    figure, panels = plt.subplots(1, 2, figsize=(12, 0.45 * len(rows) + 2), sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(12, 0.45 * len(rows) + 2.4), sharey=True)
+    figure.suptitle("Classes that training never saw, told apart from each other")
     for axes, (column, title) in zip(panels, columns.items(), strict=True):
         for offset, method in ((-0.2, "classic"), (0.2, "meta")):
             axes.barh(

@@ -16,12 +16,15 @@ def run_stage(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         _stop(str(error))
-    except MemoryError:
-        _stop("out of memory; close other programs, or lower batch_size in params.yaml")
+    except FileNotFoundError as error:
+        _stop(f"{error.filename}: not found; run `dvc repro`, which makes it")
     except OSError as error:  # disk full, read-only folder, no permission
-        _stop(
-            f"{error.filename or 'file'}: {error.strerror or error}; free space or mend the permissions, then run again"
-        )
+        where, what = error.filename or "file", error.strerror or error
+        _stop(f"{where}: {what}; free space or mend the permissions, then run again")
+    except (MemoryError, RuntimeError) as error:  # torch has kinds of its own for a failed allocation
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        _stop("out of memory; close other programs, or lower batch_size in params.yaml")
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from oneshot.adaptation import adapt, draw_supports
+from oneshot.adaptation import adapt
 from oneshot.compute import set_up
 from oneshot.dataset import load_dataset
+from oneshot.episodes import draw_supports
+from oneshot.errors import UserError
 from oneshot.images import ImageStore
 from oneshot.network import SiameseResNet, embed, load_model
 from oneshot.params import Params
 from oneshot.sampling import ClassPool, random_stream
 from oneshot.split import load_split
+
+
+def chosen_method() -> str:
+    """The training that the command line names, `classic` or `meta`; argparse explains anything else."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("method", choices=("classic", "meta"))
+    return str(parser.parse_args().method)
 
 
 class Subject:
@@ -28,7 +38,9 @@ class Subject:
         self.names = dataset.class_names
         self.split = load_split(split_file)
         self.test_labels = dataset.test_labels
-        self.train_images = ImageStore(dataset.train_images, self.compute.device, params.augmentation)
+        # Without augmentation, a lone support would be its own positive: a pair that teaches nothing.
+        augmentation = "crop" if params.augmentation == "none" else params.augmentation
+        self.train_images = ImageStore(dataset.train_images, self.compute.device, augmentation)
         self.test_images = ImageStore(dataset.test_images, self.compute.device)
 
     @property
@@ -60,14 +72,24 @@ class Subject:
     def adapted_to_class(self, label: int, shots: int | None, draw: int) -> SiameseResNet:
         """A clone adapted on `shots` images of one class against all seen classes' training images."""
         rng = random_stream(self.params.seed, "supports", label, shots or 0, draw)
-        chosen = draw_supports(self.supports(label), shots, rng)
+        chosen = self.supports(label)
+        if shots is not None:
+            if shots > len(chosen):
+                name, there = self.names[label], f"the {len(chosen)} images that class has to adapt on"
+                raise UserError(f"params.yaml: adapt_shots: found {shots}; class {name}: must be at most {there}")
+            chosen = rng.choice(chosen, shots, replace=False)
         rest = [rows for other, rows in self.split.training.items() if other != label]
         return self._adapted(ClassPool([chosen, *rest]), np.array([0]), rng)
 
     def adapted_to_episode(self, labels: list[int], shots: int, draw: int) -> tuple[SiameseResNet, list[np.ndarray]]:
-        """A clone adapted on an N-way support set as a whole, and the rows of that set, class by class."""
-        rng = random_stream(self.params.seed, "episodes", shots, draw)
-        chosen = [draw_supports(self.supports(label), shots, rng) for label in labels]
+        """A clone adapted on an N-way support set as a whole, and the rows of that set, class by class.
+
+        It is the support set of the frozen network's draw of that number.
+        """
+        supports = [self.supports(label) for label in labels]
+        places = draw_supports([len(rows) for rows in supports], shots, draw, self.params.seed)
+        chosen = [rows[place] for rows, place in zip(supports, places, strict=True)]
+        rng = random_stream(self.params.seed, "adaptation", 2, shots, draw)
         return self._adapted(ClassPool(chosen), np.arange(len(labels)), rng), chosen
 
     def _adapted(self, pool: ClassPool, classes: np.ndarray, rng: np.random.Generator) -> SiameseResNet:

@@ -32,7 +32,8 @@ from oneshot.split import load_split
 CURVE_POINTS = 25
 CURVE_TRIPLETS = 6000  # of calibration images; the accuracy's standard error is about half a point
 CURVE_NORM_BATCHES, FINAL_NORM_BATCHES = 4, 40  # batches that batch-norm statistics are estimated on
-NOT_IN_RESULT = {"checkpoint_steps", "training", "threshold_criterion", "target_fpr"}  # do not start a run anew
+# Parameters, by the start of their names, that no training uses: changing one does not start a run anew.
+MEASURING = ("checkpoint_", "training", "threshold_", "target_", "fixed_", "evaluate_", "flip_", "episode_", "adapt_")
 
 
 class Training(Protocol):
@@ -54,6 +55,7 @@ class TrainingFactory(Protocol):
     """Makes a training; `ClassicTraining` and `ReptileTraining` are such factories."""
 
     name: str
+    ignores: tuple[str, ...]
 
     def __call__(self, params: Params, learner: Learner) -> Training: ...
 
@@ -66,9 +68,11 @@ def train(method: TrainingFactory, params: Params, data: Path, split_file: Path,
     Raises:
         UserError: an input is missing, the loss is no longer a number, or another training is running.
     """
+    parent = os.getppid()
     compute = set_up(params)
     dataset, split = load_dataset(data), load_split(split_file)
-    settings = params.model_dump(exclude=NOT_IN_RESULT) | describe(compute) | {"method": method.name}
+    used = {key: value for key, value in params.model_dump().items() if not key.startswith(MEASURING + method.ignores)}
+    settings = used | describe(compute) | {"method": method.name}
     checkpoint = Checkpoint(f"train_{method.name}", fingerprint(settings, [*sorted(data.iterdir()), split_file]))
 
     torch.manual_seed(params.seed)  # both trainings start from the same weights
@@ -81,7 +85,7 @@ def train(method: TrainingFactory, params: Params, data: Path, split_file: Path,
     curve = Curve(training, learner, ClassPool([split.calibration[label] for label in split.seen]))
 
     with only_one(f"train_{method.name}"):
-        _run(training, learner, curve, checkpoint, output / "curve.tsv")
+        _run(training, learner, curve, checkpoint, output / "curve.tsv", parent)
         network = curve.finished_network(FINAL_NORM_BATCHES)
         about = {
             "method": method.name,
@@ -136,8 +140,10 @@ class Curve:
         )
 
 
-def _run(training: Training, learner: Learner, curve: Curve, checkpoint: Checkpoint, curve_file: Path) -> None:
-    """Take all steps that are still to take."""
+def _run(
+    training: Training, learner: Learner, curve: Curve, checkpoint: Checkpoint, curve_file: Path, parent: int
+) -> None:
+    """Take all steps that are still to take, as long as process `parent` lives."""
     total = learner.store.images.new_zeros((), dtype=torch.float32)  # loss since the last row, without a sync
     first = counted = 0
     if state := checkpoint.load():
@@ -162,6 +168,8 @@ def _run(training: Training, learner: Learner, curve: Curve, checkpoint: Checkpo
 
     def mean_loss(step: int) -> float:
         value = total.item() / max(counted, 1)
+        if not all(bool(weight.isfinite().all()) for weight in learner.weights()):
+            value = math.nan  # the next loss would show it: a checkpoint too late
         if not math.isfinite(value):
             cause = training.likely_cause
             raise UserError(
@@ -176,7 +184,7 @@ def _run(training: Training, learner: Learner, curve: Curve, checkpoint: Checkpo
     learner.train()
     size = training.images_per_step
     with (
-        _stop_requests() as stopping,
+        _stop_requests(parent) as stopping,
         tqdm(
             total=training.steps * size,
             initial=first * size,
@@ -206,14 +214,12 @@ def _run(training: Training, learner: Learner, curve: Curve, checkpoint: Checkpo
 
 
 @contextmanager
-def _stop_requests() -> Iterator[list[str]]:
+def _stop_requests(parent: int) -> Iterator[list[str]]:
     """A list that stays empty until the run should stop: Ctrl-C, SIGTERM, or the parent (DVC) is gone."""
 
     class Requests(list[str]):
-        parent = os.getppid()
-
         def __bool__(self) -> bool:
-            if os.getppid() != self.parent:
+            if os.getppid() != parent:
                 self.append("the program that started this training has ended")
             return len(self) > 0
 
