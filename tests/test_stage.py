@@ -14,7 +14,9 @@ from oneshot.stage import run_stage
         (UserError("params.yaml: seed: found -1; must be at least 0"), "seed: found -1"),
         (OSError(errno.ENOSPC, "No space left on device", "data/x"), "data/x: No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied", "metrics"), "metrics: Permission denied"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "results/x"), "results/x: not found"),
         (MemoryError(), "out of memory"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"), "out of"),
     ],
 )
 def test_one_line(capsys, error, words):
@@ -38,5 +40,8 @@ def test_ctrl_c_has_the_shells_code(capsys):
 
 
 def test_a_mistake_in_the_program_is_not_hidden():
-    with pytest.raises(ZeroDivisionError):
-        run_stage(lambda: 1 / 0)
+    def main():
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run_stage(main)

@@ -106,9 +106,12 @@ def test_ctrl_c_saves_and_says_so(project, monkeypatch):
     assert run(project, ClassicTraining, params, "resumed") == whole
 
 
-def test_a_training_ends_with_the_program_that_started_it(project, monkeypatch):
+def test_a_training_ends_with_the_dvc_that_started_it(project, monkeypatch):
     parents = iter([1, 1, 1, 2, 2, 2, 2, 2])
-    monkeypatch.setattr(os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(os, "getppid", lambda: next(parents, 2))
+    run(project, ClassicTraining, tiny_params(), "by hand")  # with nohup, say: it outlives its shell
+    parents = iter([1, 1, 1, 2, 2, 2, 2, 2])
+    monkeypatch.setenv("DVC_STAGE", "train_classic")
     with pytest.raises(UserError, match="program that started this training has ended"):
         run(project, ClassicTraining, tiny_params(checkpoint_steps=1000))
     assert list((project / "checkpoints").glob("train_classic-*.pt"))
@@ -122,6 +125,43 @@ def test_a_loss_that_is_no_number_stops_with_step_and_cause(project, monkeypatch
     assert "last good state" in str(caught.value) and "\n" not in str(caught.value)
     state = torch.load(next((project / "checkpoints").glob("*.pt")), weights_only=True)
     assert state["step"] <= 5 and torch.isfinite(state["total"])
+
+
+def test_weights_that_are_no_numbers_are_never_a_checkpoint(project, monkeypatch):
+    """The loss of the step that breaks the weights is still a number."""
+    step = ReptileTraining.step
+
+    def breaking(self, number):
+        loss = step(self, number)
+        if number == 5:
+            self.learner.network.conv.weight.data[0] = float("inf")
+        return loss
+
+    monkeypatch.setattr(ReptileTraining, "step", breaking)
+    with pytest.raises(UserError, match="inner_learning_rate: found"):
+        run(project, ReptileTraining, tiny_params(checkpoint_steps=2))
+    state = torch.load(next((project / "checkpoints").glob("*.pt")), weights_only=True)
+    assert all(value.isfinite().all() for value in state["learner"].values())
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "goes_on"),
+    [
+        (ClassicTraining, {"meta_step": 0.5}, True),
+        (ClassicTraining, {"adapt_steps": 7}, True),
+        (ClassicTraining, {"classic_learning_rate": 0.1}, False),
+        (ReptileTraining, {"classic_learning_rate": 0.1}, True),
+        (ReptileTraining, {"meta_step": 0.5}, False),
+    ],
+)
+def test_only_what_a_training_uses_starts_it_anew(project, monkeypatch, capsys, method, changes, goes_on):
+    step = method.step
+    monkeypatch.setattr(method, "step", lambda self, n: step(self, n) if n < 5 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(project, method, tiny_params(checkpoint_steps=1))
+    monkeypatch.setattr(method, "step", step)
+    run(project, method, tiny_params(checkpoint_steps=1, **changes))
+    assert ("going on from" in capsys.readouterr().err) == goes_on
 
 
 def test_no_second_training_beside_a_first(project):

@@ -20,7 +20,7 @@ class ReptileTraining:
     """Outer steps of Reptile; each depends on the learner's state and the step's number alone."""
 
     name = "meta"
-    ignores: tuple[str, ...] = ("classic_",)  # the other training's parameters, by the start of their names
+    ignores: tuple[str, ...] = ("classic_",)  # starts of names: the other training's parameters
     likely_cause = "inner_learning_rate"  # where the loss stops being a number
 
     def __init__(self, params: Params, learner: Learner) -> None:

@@ -68,7 +68,8 @@ def train(method: TrainingFactory, params: Params, data: Path, split_file: Path,
     Raises:
         UserError: an input is missing, the loss is no longer a number, or another training is running.
     """
-    parent = os.getppid()
+    # Killing DVC leaves its training alone; one started by hand (nohup) may outlive its shell.
+    parent = os.getppid() if "DVC_STAGE" in os.environ else None
     compute = set_up(params)
     dataset, split = load_dataset(data), load_split(split_file)
     used = {key: value for key, value in params.model_dump().items() if not key.startswith(MEASURING + method.ignores)}
@@ -141,9 +142,9 @@ class Curve:
 
 
 def _run(
-    training: Training, learner: Learner, curve: Curve, checkpoint: Checkpoint, curve_file: Path, parent: int
+    training: Training, learner: Learner, curve: Curve, checkpoint: Checkpoint, curve_file: Path, parent: int | None
 ) -> None:
-    """Take all steps that are still to take, as long as process `parent` lives."""
+    """Take all steps that are still to take, as long as process `parent`, if any, lives."""
     total = learner.store.images.new_zeros((), dtype=torch.float32)  # loss since the last row, without a sync
     first = counted = 0
     if state := checkpoint.load():
@@ -214,12 +215,12 @@ def _run(
 
 
 @contextmanager
-def _stop_requests(parent: int) -> Iterator[list[str]]:
+def _stop_requests(parent: int | None) -> Iterator[list[str]]:
     """A list that stays empty until the run should stop: Ctrl-C, SIGTERM, or the parent (DVC) is gone."""
 
     class Requests(list[str]):
         def __bool__(self) -> bool:
-            if os.getppid() != parent:
+            if parent is not None and os.getppid() != parent:
                 self.append("the program that started this training has ended")
             return len(self) > 0
 
