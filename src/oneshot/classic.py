@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -18,7 +18,7 @@ class ClassicTraining:
     """Steps of classic training; each depends on the learner's state and the step's number alone."""
 
     name = "classic"
-    ignores: tuple[str, ...] = ("meta_", "task_", "inner_")  # starts of names: the other training's parameters
+    ignores: ClassVar[tuple[str, ...]] = ("meta_", "task_", "inner_")  # starts of the other training's parameters
     likely_cause = "classic_learning_rate"  # where the loss stops being a number
     reestimates_batch_norm = False  # its batches are of mixed classes: the moving averages hold
 

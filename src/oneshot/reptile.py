@@ -5,7 +5,7 @@ Repeat: train on a task for a few steps, then move the initial weights a little 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ class ReptileTraining:
     """Outer steps of Reptile; each depends on the learner's state and the step's number alone."""
 
     name = "meta"
-    ignores: tuple[str, ...] = ("classic_",)  # starts of names: the other training's parameters
+    ignores: ClassVar[tuple[str, ...]] = ("classic_",)  # starts of the other training's parameters
     likely_cause = "inner_learning_rate"  # where the loss stops being a number
 
     def __init__(self, params: Params, learner: Learner) -> None:
