@@ -120,7 +120,11 @@ def test_commands_without_make_are_the_makefiles() -> None:
     run = re.search(r"^RUN := (.+)$", MAKEFILE, re.MULTILINE)
     assert run
     makefile = MAKEFILE.replace("$(RUN)", run[1]).replace("$(BIN)", ".venv/bin").replace("$(VENV)", ".venv")
-    makefile = makefile.replace('"$(PYTHON)"', "python3").replace(" --quiet --disable-pip-version-check", "")
+    makefile = (
+        makefile.replace('"$(PYTHON)"', "python3")
+        .replace(" --quiet --disable-pip-version-check", "")
+        .replace(" $(OPTIONS)", "")
+    )
     recipes = {line.strip().removeprefix("@") for line in makefile.splitlines() if line.startswith("\t")}
     typed = [cell for line in section("### Without make").splitlines() if "| `" in line for cell in line.split("|")[2:]]
     commands = [command for cell in typed for command in re.findall(r"`([^`]+)`", cell)]
