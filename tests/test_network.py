@@ -3,23 +3,27 @@
 import numpy as np
 import pytest
 import torch
+from helpers import tiny_learner, tiny_params
 from torch import nn
 
+from oneshot.classic import ClassicTraining
 from oneshot.errors import UserError
 from oneshot.network import (
-    SiameseResNet,
+    SiameseNetwork,
     batch_norms,
     channel_statistics,
     embed,
     estimate_batch_norm,
     load_model,
+    new_network,
     save_model,
 )
 
 
-def network(depth=8, width=4):
+def network(blocks=1, width=4, first_stride=1, norm=False, mean=(120.0, 110.0, 100.0)):
     torch.manual_seed(0)
-    return SiameseResNet(depth, width, [120.0, 110.0, 100.0], [60.0, 61.0, 62.0])
+    shape = {"stem": width, "widths": [width, 2 * width, 4 * width], "blocks": [blocks] * 3}
+    return SiameseNetwork("small", shape | {"first_stride": first_stride}, norm, mean, (60.0, 61.0, 62.0))
 
 
 def images(count, seed=0):
@@ -30,21 +34,22 @@ def images(count, seed=0):
 @pytest.mark.parametrize(("depth", "weights"), [(20, 269_722 - 650), (56, 853_018 - 650)])
 def test_layers_and_weights_are_those_of_the_paper(depth, weights):
     """CIFAR-10's ResNet-20 and -56 have 0.27 M and 0.85 M weights (He et al. 2016, table 6), 650 in the last layer."""
-    net = network(depth, 16)
+    net = network((depth - 2) // 6, 16)
     convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
     assert len(convolutions) == depth - 1
     assert sum(w.numel() for w in net.parameters()) == weights
 
 
-def test_embeddings_are_unit_vectors():
-    vectors = network()(images(5))
+@pytest.mark.parametrize("shape", [{}, {"first_stride": 2}, {"norm": True}])
+def test_embeddings_are_unit_vectors(shape):
+    vectors = network(**shape)(images(5))
     assert vectors.shape == (5, 16) and vectors.dtype == torch.float32
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(5))
 
 
 def test_normalisation_is_part_of_the_network():
     net = network().eval()
-    shifted = SiameseResNet(8, 4, [20.0, 10.0, 0.0], [60.0, 61.0, 62.0]).eval()
+    shifted = network(mean=(20.0, 10.0, 0.0)).eval()
     shifted.load_state_dict(net.state_dict())
     dark = images(3) // 2
     torch.testing.assert_close(net(dark + 100), shifted(dark))
@@ -52,13 +57,76 @@ def test_normalisation_is_part_of_the_network():
 
 def test_estimated_statistics_are_the_mean_over_batches():
     net, seen = network(), []
-    net.norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    net.backbone.norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
     batches = [images(8, seed=s) for s in range(3)]
     net.eval()
     estimate_batch_norm(net, batches)
     expected = torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0)
-    torch.testing.assert_close(net.norm.running_mean, expected)
+    torch.testing.assert_close(net.backbone.norm.running_mean, expected)
     assert not net.training and all(m.momentum == 0.1 for m in batch_norms(net))
+
+
+def test_without_their_batch_norm_features_are_never_negative_and_with_it_they_are_centred():
+    assert (network()(images(8)) >= 0).all()
+    with_norm = network(norm=True).train()(images(64))
+    assert (with_norm < 0).any()
+    assert len(batch_norms(network(norm=True))) == len(batch_norms(network())) + 1
+
+
+def test_a_first_stride_of_two_halves_every_map():
+    sizes = []
+    for stride in (1, 2):
+        net = network(first_stride=stride)
+        net.backbone.blocks.register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[-1]))
+        net(images(2))
+    assert sizes == [4, 2]
+
+
+@pytest.fixture(scope="module")
+def resnet18_file(tmp_path_factory):
+    """Weights such as torchvision's, of random values: the file has all that the published one has."""
+    from torchvision.models import resnet18
+
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(resnet18(weights=None).state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_resnet18_starts_from_a_local_file(resnet18_file, colours):
+    params = tiny_params(backbone="resnet18", pretrained_weights=str(resnet18_file), embedding_norm=False)
+    net = new_network(params, [120.0] * colours, [60.0] * colours).eval()
+    saved = torch.load(resnet18_file, weights_only=True)
+    assert torch.equal(net.backbone.network.conv1.weight, saved["conv1.weight"])
+    vectors = net(images(2)[:, :colours])
+    assert vectors.shape == (2, 512)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(2))
+
+
+def test_resnet18_trains_and_is_saved_as_any_network(resnet18_file, tmp_path):
+    params = tiny_params(backbone="resnet18", pretrained_weights=str(resnet18_file))
+    learner = tiny_learner(params)
+    before = learner.network.backbone.network.layer4[1].conv2.weight.clone()
+    ClassicTraining(params, learner).step(0)
+    assert not torch.equal(learner.network.backbone.network.layer4[1].conv2.weight, before)
+    save_model(tmp_path / "model.pt", learner.network, {})
+    loaded, _ = load_model(tmp_path / "model.pt")
+    grey = images(2)[:, :1]
+    torch.testing.assert_close(loaded(grey), learner.network.eval()(grey))
+
+
+@pytest.mark.parametrize("content", [None, b"broken", "other"])
+def test_pretrained_weights_that_do_not_fit_are_named(tmp_path, content):
+    path = tmp_path / "weights.pth"
+    if content == "other":
+        torch.save({"weight": torch.ones(2)}, path)
+    elif content:
+        path.write_bytes(content)
+    params = tiny_params(backbone="resnet18", pretrained_weights=str(path))
+    with pytest.raises(UserError, match="pretrained_weights: found") as error:
+        new_network(params, [120.0], [60.0])
+    assert "\n" not in str(error.value)
 
 
 def test_flip_average_does_not_tell_an_image_from_its_mirror_image():

@@ -7,13 +7,11 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import sklearn
 import torch
-import torchvision
 
 from oneshot.errors import UserError
 from oneshot.params import Params
@@ -76,9 +74,7 @@ def describe(compute: Compute) -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": np.__version__,
-        "scikit-learn": sklearn.__version__,
+        **{package: version(package) for package in ("torchvision", "numpy", "scikit-learn")},
     }
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from oneshot.compute import Compute
 from oneshot.images import ImageStore, to_device
 from oneshot.losses import batch_triplet_loss, identity_loss, random_triplet_loss
-from oneshot.network import SiameseResNet
+from oneshot.network import SiameseNetwork
 from oneshot.params import Params
 from oneshot.sampling import Batch, ClassPool
 
@@ -25,7 +25,7 @@ class Learner(nn.Module):
     """
 
     def __init__(
-        self, params: Params, compute: Compute, network: SiameseResNet, store: ImageStore, pool: ClassPool
+        self, params: Params, compute: Compute, network: SiameseNetwork, store: ImageStore, pool: ClassPool
     ) -> None:
         super().__init__()
         self.params, self.compute, self.store, self.pool = params, compute, store, pool

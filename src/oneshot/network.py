@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from oneshot.errors import UserError
 from oneshot.files import write_bytes
+from oneshot.params import Params
 
 
 class ResidualBlock(nn.Module):
@@ -40,48 +41,157 @@ class ResidualBlock(nn.Module):
         return F.relu(y + x)
 
 
-class SiameseResNet(nn.Module):
-    """ResNet of `depth` = 6n + 2 layers less the last, from images to unit vectors.
+class SmallResNet(nn.Module):
+    """The ResNet for small images less its last layer.
+
+    ResNet-20 and ResNet-56 of He et al. have a stem of 16, widths 16, 32, 64, blocks 3, 3, 3 or 9, 9, 9,
+    and a first stride of 1.
 
     Args:
-        depth: 8, 14, 20, 32, ...; the reference's is 56.
-        width: channels of the first stage; the second and third have 2 and 4 times as many.
+        colours: channels of the images.
+        stem: channels of the first convolution.
+        widths: channels of each stage; the last is the number of features.
+        blocks: residual blocks of each stage, of two convolutions each.
+        first_stride: stride of the first stage; that of all later stages is 2.
+    """
+
+    def __init__(
+        self, colours: int, stem: int, widths: Sequence[int], blocks: Sequence[int], first_stride: int
+    ) -> None:
+        super().__init__()
+        self.features = widths[-1]
+        self.conv = nn.Conv2d(colours, stem, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(stem)
+        layers, channels = [], stem
+        for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+            for block in range(count):
+                stride = 1 if block else (2 if stage else first_stride)
+                layers.append(ResidualBlock(channels, width, stride))
+                channels = width
+        self.blocks = nn.Sequential(*layers)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised images (B, C, H, W) to features (B, features), each its mean over all places."""
+        return self.blocks(F.relu(self.norm(self.conv(x)))).float().mean(dim=(2, 3))
+
+
+class ResNet18(nn.Module):
+    """torchvision's ResNet-18 less its last layer: the one with weights learnt on ImageNet to start from."""
+
+    SIDE = 64  # pixels; smaller images are enlarged: its first layers divide the side by 4, all by 32
+
+    def __init__(self, colours: int) -> None:
+        super().__init__()
+        from torchvision.models import resnet18  # here alone: others start a second sooner
+
+        self.network = resnet18(weights=None)
+        self.features = self.network.fc.in_features
+        self.network.fc = nn.Identity()
+        self.repeat = 3 // colours
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised images (B, 1 or 3, H, W) to features (B, 512)."""
+        if x.shape[-1] < self.SIDE:
+            x = F.interpolate(x, size=(self.SIDE, self.SIDE), mode="bilinear", antialias=False)
+        x = x.repeat(1, self.repeat, 1, 1).contiguous(memory_format=torch.channels_last)
+        return self.network(x).float()
+
+
+BACKBONES: dict[str, type[nn.Module]] = {"small": SmallResNet, "resnet18": ResNet18}
+
+
+class SiameseNetwork(nn.Module):
+    """Images to unit vectors: normalisation, a ResNet, and, if asked for, a batch norm of its features.
+
+    That batch norm lets features be negative, so that unlike pictures can be further apart than a right
+    angle ('BNNeck', Luo et al. 2019, "Bag of Tricks and a Strong Baseline for Deep Person Re-identification").
+
+    Args:
+        backbone: a name in `BACKBONES`.
+        shape: the backbone's own arguments, after the channels of the images.
+        embedding_norm: whether there is a batch norm between the features and the embedding.
         mean, std: of the training images, one value a channel, in units of 0..255.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, depth: int, width: int, mean: Iterable[float], std: Iterable[float]) -> None:
+    def __init__(
+        self, backbone: str, shape: dict[str, Any], embedding_norm: bool, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
         super().__init__()
         mean, std = list(mean), list(std)
-        self.config = {"depth": depth, "width": width, "mean": mean, "std": std}
+        self.config = {
+            "backbone": backbone, "shape": shape, "embedding_norm": embedding_norm, "mean": mean, "std": std
+        }  # fmt: skip
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
-        self.conv = nn.Conv2d(len(mean), width, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
-        blocks, channels = [], width
-        for stage in range(3):
-            for block in range((depth - 2) // 6):
-                out = width * 2**stage
-                blocks.append(ResidualBlock(channels, out, stride=2 if stage and block == 0 else 1))
-                channels = out
-        self.blocks = nn.Sequential(*blocks)
-        self.dimensions = channels
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
+        self.backbone = BACKBONES[backbone](len(mean), **shape)
+        self.dimensions = int(self.backbone.features)  # type: ignore[arg-type]
+        self.embedding_norm = nn.BatchNorm1d(self.dimensions) if embedding_norm else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed images (B, C, H, W) of uint8, 0..255, as float32 unit vectors (B, 4 * width)."""
+        """Embed images (B, C, H, W) of uint8, 0..255, as float32 unit vectors (B, dimensions)."""
         x = ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        x = self.blocks(F.relu(self.norm(self.conv(x))))
-        return F.normalize(x.float().mean(dim=(2, 3)), dim=1)
+        return F.normalize(self.embedding_norm(self.backbone(x)).float(), dim=1)
 
 
-def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+def new_network(params: Params, mean: Sequence[float], std: Sequence[float]) -> SiameseNetwork:
+    """A network as `params` describes it, with random weights or `pretrained_weights`.
+
+    Raises:
+        UserError: the file of weights is missing or does not fit.
+    """
+    shape = {
+        "stem": params.resnet_stem,
+        "widths": params.resnet_widths,
+        "blocks": params.resnet_blocks,
+        "first_stride": params.resnet_first_stride,
+    }
+    network = SiameseNetwork(
+        params.backbone, shape if params.backbone == "small" else {}, params.embedding_norm, mean, std
+    )
+    if params.pretrained_weights != "none":
+        load_pretrained(network, params.pretrained_weights)
+    return network
+
+
+def load_pretrained(network: SiameseNetwork, source: str) -> None:
+    """Start from torchvision's weights, learnt on ImageNet: `download`, or a local file of the same content.
+
+    Code inside the file is never run.
+
+    Raises:
+        UserError: no such file, or not the weights of such a network.
+    """
+    try:
+        if source == "download":
+            from torchvision.models import ResNet18_Weights
+
+            state = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, map_location="cpu")
+        else:
+            state = torch.load(source, map_location="cpu", weights_only=True)
+        kept = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+        network.backbone.get_submodule("network").load_state_dict(kept)
+    except FileNotFoundError:
+        raise UserError(f"params.yaml: pretrained_weights: found {source!r}; there is no such file") from None
+    except Exception as error:  # torch raises many kinds for a broken file, urllib for a missing network
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"params.yaml: pretrained_weights: found {source!r}; must be weights of torchvision's resnet18 "
+            f"({type(error).__name__}: {reason})"
+        ) from None
+
+
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+def batch_norms(network: nn.Module) -> list[BatchNorm]:
     """The batch-norm layers of a network, in order."""
-    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    return [module for module in network.modules() if isinstance(module, BatchNorm)]
 
 
 @torch.no_grad()
@@ -106,7 +216,7 @@ def estimate_batch_norm(network: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 @torch.no_grad()
-def embed(network: SiameseResNet, images: Tensor, flip_average: bool, batch: int = 500) -> Tensor:
+def embed(network: SiameseNetwork, images: Tensor, flip_average: bool, batch: int = 500) -> Tensor:
     """Embed images (N, C, H, W) of uint8 in evaluation mode, as float32 unit vectors (N, D) on the CPU.
 
     Args:
@@ -122,7 +232,7 @@ def embed(network: SiameseResNet, images: Tensor, flip_average: bool, batch: int
     return torch.cat(vectors)
 
 
-def save_model(path: str | Path, network: SiameseResNet, about: dict[str, Any]) -> None:
+def save_model(path: str | Path, network: SiameseNetwork, about: dict[str, Any]) -> None:
     """Write the network and `about` (plain values) in a file that `load_model` reads on any machine."""
     state = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
     buffer = io.BytesIO()  # saving to a path would put the path's name into the bytes
@@ -130,7 +240,7 @@ def save_model(path: str | Path, network: SiameseResNet, about: dict[str, Any]) 
     write_bytes(path, buffer.getvalue())
 
 
-def load_model(path: str | Path, device: torch.device | str = "cpu") -> tuple[SiameseResNet, dict[str, Any]]:
+def load_model(path: str | Path, device: torch.device | str = "cpu") -> tuple[SiameseNetwork, dict[str, Any]]:
     """Read what `save_model` wrote; code inside the file is never run.
 
     Raises:
@@ -138,7 +248,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> tuple[Si
     """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        network = SiameseResNet(**saved["config"])
+        network = SiameseNetwork(**saved["config"])
         network.load_state_dict(saved["state"])
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run `dvc repro`, which trains it") from None

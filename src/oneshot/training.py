@@ -24,7 +24,7 @@ from oneshot.errors import UserError
 from oneshot.files import write_json, write_table
 from oneshot.images import ImageStore
 from oneshot.learner import Learner
-from oneshot.network import SiameseResNet, channel_statistics, embed, estimate_batch_norm, save_model
+from oneshot.network import SiameseNetwork, channel_statistics, embed, estimate_batch_norm, new_network, save_model
 from oneshot.params import Params
 from oneshot.sampling import ClassPool, random_stream
 from oneshot.split import load_split
@@ -79,7 +79,7 @@ def train(method: TrainingFactory, params: Params, data: Path, split_file: Path,
     torch.manual_seed(params.seed)  # both trainings start from the same weights
     pool = ClassPool([split.training[label] for label in split.seen])
     mean, std = channel_statistics(dataset.train_images[np.concatenate(pool.images)])
-    network = SiameseResNet(params.resnet_depth, params.resnet_width, mean, std)
+    network = new_network(params, mean, std)
     store = ImageStore(dataset.train_images, compute.device, params.augmentation)
     learner = Learner(params, compute, network, store, pool)
     training = method(params, learner)
@@ -113,7 +113,7 @@ class Curve:
         everything = np.arange(len(held_out))
         (self.triplets,) = held_out.triplet_batches(rng, everything, 3 * CURVE_TRIPLETS, steps=1)
 
-    def finished_network(self, norm_batches: int) -> SiameseResNet:
+    def finished_network(self, norm_batches: int) -> SiameseNetwork:
         """A copy of the network as it would be handed out now."""
         network = copy.deepcopy(self.learner.network)
         if self.training.reestimates_batch_norm:
