@@ -8,7 +8,7 @@ import torch
 from scipy.stats import t as student_t
 
 from oneshot import episodes
-from oneshot.episodes import confidence, draw_supports, episode_accuracy, few_shot_accuracy, prototype
+from oneshot.episodes import confidence, draw_supports, episode_accuracy, few_shot_accuracy, prototype, sampled_episodes
 from oneshot.errors import UserError
 
 
@@ -54,6 +54,32 @@ def test_accuracy_of_every_draw(vectors, shots):
     assert found.per_draw == pytest.approx(slow, abs=1e-12)
     assert found.accuracy == pytest.approx(np.mean(slow))
     assert found.ci95 == pytest.approx(student_t.ppf(0.975, 5) * np.std(slow, ddof=1) / 6**0.5)
+
+
+def test_sampled_episodes_by_a_slow_count():
+    pool = [smooth(12 + label, label) for label in range(4)]
+    found = sampled_episodes(pool, ways=3, shots=2, queries=5, episodes=8, seed=1)
+    slow = []
+    for episode in range(8):
+        random = episodes.random_stream(1, "episodes", 0, 3, 2, episode)
+        classes = random.choice(4, 3, replace=False)
+        rows = [random.choice(len(pool[c]), 7, replace=False) for c in classes]
+        means = [np.mean(pool[c][r[:2]].double().numpy(), axis=0) for c, r in zip(classes, rows, strict=True)]
+        right = 0
+        for own, (c, r) in enumerate(zip(classes, rows, strict=True)):
+            for query in pool[c][r[2:]].double().numpy():
+                cosines = [query @ mean / np.linalg.norm(mean) for mean in means]
+                right += int(np.argmax(cosines) == own)
+        slow.append(right / 15)
+    assert found.per_draw == pytest.approx(slow)
+
+
+def test_a_sampled_episode_needs_enough_classes_and_images():
+    pool = [smooth(6, label) for label in range(3)]
+    with pytest.raises(UserError, match="episode_ways: found 4; must be at most 3"):
+        sampled_episodes(pool, 4, 1, 2, 2, 0)
+    with pytest.raises(UserError, match="episode_queries: found 6; must be at most 5"):
+        sampled_episodes(pool, 3, 1, 6, 2, 0)
 
 
 @BOTH

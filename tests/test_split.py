@@ -286,7 +286,19 @@ def test_real_duplicates_across_the_border(cifar100):
     assert_no_leak(cifar100, split)
 
 
-@pytest.mark.parametrize("changes", [{"unseen_classes": 20, "validation_classes": 20}, {"class_split": "random"}])
+CIFAR_FS = {"class_split": "cifar_fs", "unseen_classes": 20, "validation_classes": 16}
+
+
+def test_cifar_fs_splits_the_classes_as_published(cifar100):
+    split = make_split(cifar100, params(**CIFAR_FS))
+    names = {group: {cifar100.class_names[c] for c in getattr(split, group)} for group in ("unseen", "validation")}
+    assert {"worm", "baby", "pickup_truck"} <= names["unseen"] and {"crab", "sea"} <= names["validation"]
+    assert [len(split.seen), len(split.validation), len(split.unseen)] == [64, 16, 20]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"unseen_classes": 20, "validation_classes": 20}, {"class_split": "random"}, CIFAR_FS]
+)
 def test_real_splits_do_not_leak(cifar100, changes):
     split = make_split(cifar100, params(**{"unseen_classes": 50, "calibration_images": 20, **changes}))
     assert_no_leak(cifar100, split)

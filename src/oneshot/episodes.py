@@ -69,6 +69,38 @@ def few_shot_accuracy(
     return confidence(np.concatenate(per_draw))
 
 
+def sampled_episodes(pool: Sequence[Tensor], ways: int, shots: int, queries: int, episodes: int, seed: int) -> FewShot:
+    """`ways`-way `shots`-shot accuracy as papers report it: many small episodes, each of a few random classes.
+
+    An episode draws `ways` classes, and of each `shots` supports and `queries` other images as queries.
+
+    Args:
+        pool: for each class, (S, D) unit vectors, S >= shots + queries.
+        seed: the same seed, ways, shots, queries and sizes of classes give the same episodes, whatever the embeddings.
+
+    Raises:
+        UserError: fewer classes than `ways`, or a class with too few images.
+    """
+    sizes = [len(vectors) for vectors in pool]
+    if len(pool) < ways:
+        raise UserError(f"params.yaml: episode_ways: found {ways}; must be at most {len(pool)}, the new classes")
+    if min(sizes) < shots + queries:
+        raise UserError(
+            f"params.yaml: episode_queries: found {queries}; must be at most {min(sizes) - shots}: "
+            f"a class has {min(sizes)} images, {shots} of them supports"
+        )
+    query_classes = np.repeat(np.arange(ways), queries)
+    accuracies: list[float] = []
+    for episode in range(episodes):
+        random = random_stream(seed, "episodes", 0, ways, shots, episode)
+        classes = random.choice(len(pool), ways, replace=False)
+        drawn = [pool[label][random.choice(sizes[label], shots + queries, replace=False)] for label in classes]
+        prototypes = prototype(torch.stack([vectors[:shots] for vectors in drawn]))
+        rest = torch.cat([vectors[shots:] for vectors in drawn])
+        accuracies += episode_accuracy(prototypes[None], rest, query_classes).tolist()
+    return confidence(accuracies)
+
+
 def draw_supports(sizes: Sequence[int], shots: int, draw: int, seed: int) -> list[NDArray[np.int64]]:
     """For each class, `shots` different positions below its number of images; each draw is its own stream.
 

@@ -28,6 +28,16 @@ _CLASS_STREAM, _CALIBRATION_STREAM = 101, 102
 # Which lists of rows a class of each group has.
 _LISTS = {"seen": ("training", "calibration"), "validation": ("calibration", "support"), "unseen": ("support",)}
 
+# CIFAR-FS (Bertinetto et al. 2019, "Meta-learning with differentiable closed-form solvers"); the rest is seen.
+CIFAR_FS_UNSEEN = [
+    "baby", "bed", "bicycle", "chimpanzee", "fox", "leopard", "man", "pickup_truck", "plain", "poppy", "rocket",
+    "rose", "snail", "sweet_pepper", "table", "telephone", "wardrobe", "whale", "woman", "worm",
+]  # fmt: skip
+CIFAR_FS_VALIDATION = [
+    "beaver", "beetle", "butterfly", "camel", "cattle", "crab", "crocodile", "flatfish", "lamp", "maple_tree",
+    "motorcycle", "otter", "sea", "shark", "television", "tractor",
+]  # fmt: skip
+
 _ABOUT = "Numbers are rows of data/dataset/train_images.npy; test images are used as they are. One class a line."
 
 
@@ -96,7 +106,7 @@ def make_split(dataset: Dataset, params: Params) -> Split:
     Raises:
         UserError: more classes are asked for than there are, or a class has too few images.
     """
-    seen, validation, unseen = _split_classes(len(dataset.class_names), params)
+    seen, validation, unseen = _split_classes(dataset.class_names, params)
     contents = _contents([*dataset.test_images, *dataset.train_images])
     test_contents, train_contents = np.split(contents, [len(dataset.test_images)])
     rows = {label: np.flatnonzero(dataset.train_labels == label) for label in seen + validation + unseen}
@@ -181,17 +191,20 @@ def load_split(path: str | Path) -> Split:
     return split
 
 
-def _split_classes(classes: int, params: Params) -> tuple[list[int], list[int], list[int]]:
+def _split_classes(names: list[str], params: Params) -> tuple[list[int], list[int], list[int]]:
     """Labels of the seen, validation and unseen classes. The unseen ones do not depend on validation_classes."""
     held_out = params.unseen_classes + params.validation_classes
-    if held_out > classes - 2:
+    if held_out > len(names) - 2:
         raise UserError(
-            f"unseen_classes + validation_classes: found {held_out}; the data set has {classes} classes: "
-            f"at most {classes - 2}"
+            f"unseen_classes + validation_classes: found {held_out}; the data set has {len(names)} classes: "
+            f"at most {len(names) - 2}"
         )
-    order = np.arange(classes)[::-1]
+    order = np.arange(len(names))[::-1]
     if params.class_split == "random":
-        order = np.random.default_rng((params.seed, _CLASS_STREAM)).permutation(classes)
+        order = np.random.default_rng((params.seed, _CLASS_STREAM)).permutation(len(names))
+    elif params.class_split == "cifar_fs":
+        first = [names.index(name) for name in CIFAR_FS_UNSEEN + CIFAR_FS_VALIDATION]
+        order = np.array([*first, *(label for label in range(len(names)) if label not in first)])
     parts = np.split(order, [params.unseen_classes, held_out])
     unseen, validation, seen = (sorted(part.tolist()) for part in parts)
     return seen, validation, unseen
