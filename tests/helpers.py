@@ -12,7 +12,7 @@ import yaml
 from oneshot.compute import set_up
 from oneshot.images import ImageStore
 from oneshot.learner import Learner
-from oneshot.network import SiameseResNet
+from oneshot.network import new_network
 from oneshot.params import Params
 from oneshot.sampling import ClassPool
 
@@ -21,8 +21,10 @@ TINY = {
     "dataset": "digits",
     "unseen_classes": 3,
     "calibration_images": 5,
-    "resnet_depth": 8,
-    "resnet_width": 4,
+    "resnet_stem": 4,
+    "resnet_widths": [4, 8, 16],
+    "resnet_blocks": [1, 1, 1],
+    "resnet_first_stride": 1,
     "image_budget": 240,
     "batch_size": 12,
     "classic_batch_classes": 3,
@@ -30,11 +32,17 @@ TINY = {
     "task_classes": 3,
     "inner_steps": 2,
     "inner_learning_rate": 0.05,
+    "inner_momentum": 0.0,
+    "inner_state": "reset",
     "meta_momentum": 0.0,
     "augmentation": "crop",
     "flip_average": False,
     "episode_draws": 5,
-    "adapt_steps": 2,
+    "episode_count": 20,
+    "episode_ways": 2,
+    "episode_queries": 3,
+    **{f"adapt_{method}_steps": [2, 2, 2] for method in ("classic", "meta")},
+    **{f"adapt_{method}_learning_rate": [0.01, 0.01, 0.01] for method in ("classic", "meta")},
     "adapt_batch_size": 12,
     "adapt_classes": 2,
     "adapt_episodes": 2,
@@ -57,7 +65,7 @@ def tiny_learner(params: Params, classes: int = 5, per_class: int = 12) -> Learn
     images = rng.integers(0, 256, (classes * per_class, 8, 8, 1), dtype=np.uint8)
     pool = ClassPool(list(np.arange(classes * per_class).reshape(classes, per_class)))
     compute = set_up(params)
-    network = SiameseResNet(params.resnet_depth, params.resnet_width, [100.0], [50.0])
+    network = new_network(params, [100.0], [50.0])
     return Learner(params, compute, network, ImageStore(images, compute.device, params.augmentation), pool)
 
 

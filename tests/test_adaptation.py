@@ -7,47 +7,52 @@ import pytest
 import torch
 from helpers import tiny_learner, tiny_params
 
-from oneshot.adaptation import adapt
+from oneshot.adaptation import Pace, adapt, pace
 from oneshot.losses import random_triplet_loss
 from oneshot.sampling import random_stream
 
 
-def adapted(params, learner, classes=(0,), seed=3):
-    rng = random_stream(seed, "supports", 0)
-    return adapt(params, learner.compute, learner.network, learner.store, learner.pool, np.array(classes), rng)
+def adapted(params, learner, classes=(0,), seed=3, steps=2, rate=0.1):
+    rng, pool = random_stream(seed, "supports", 0), learner.pool
+    how_far = Pace(steps, rate)
+    return adapt(params, learner.compute, learner.network, learner.store, pool, np.array(classes), rng, how_far)
 
 
 def test_the_network_stays_as_it_is():
-    params = tiny_params(adapt_learning_rate=0.01)
+    params = tiny_params()
     learner = tiny_learner(params)
     before = copy.deepcopy(learner.network.state_dict())
     clone = adapted(params, learner)
     assert all(torch.equal(value, before[name]) for name, value in learner.network.state_dict().items())
-    assert not torch.equal(clone.conv.weight, learner.network.conv.weight)
+    assert not torch.equal(clone.backbone.conv.weight, learner.network.backbone.conv.weight)
 
 
 def test_statistics_of_batch_norm_are_frozen():
-    params = tiny_params(adapt_learning_rate=0.01)
+    params = tiny_params()
     learner = tiny_learner(params)
-    assert torch.equal(adapted(params, learner).norm.running_mean, learner.network.norm.running_mean)
+    found, expected = (network.backbone.norm.running_mean for network in (adapted(params, learner), learner.network))
+    assert torch.equal(found, expected)
 
 
 def test_no_steps_no_change():
-    params = tiny_params(adapt_steps=0)
+    params = tiny_params()
     learner = tiny_learner(params)
-    clone = adapted(params, learner)
+    clone = adapted(params, learner, steps=0)
     for ours, theirs in zip(clone.parameters(), learner.network.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("classes", [(0,), (0, 1, 2)])
-def test_same_as_a_plain_loop(classes):
-    params = tiny_params(adapt_steps=3, adapt_learning_rate=0.01)
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_same_as_a_plain_loop(classes, kind):
+    params = tiny_params(adapt_optimizer=kind)
     learner = tiny_learner(params)
-    clone = adapted(params, learner, classes)
+    clone = adapted(params, learner, classes, steps=3, rate=0.01)
 
     rng, slow = random_stream(3, "supports", 0), copy.deepcopy(learner.network).eval()
-    optimizer = torch.optim.Adam(slow.parameters(), lr=0.01, betas=(0.0, 0.999))
+    optimizer = torch.optim.SGD(slow.parameters(), lr=0.01)
+    if kind == "adam":
+        optimizer = torch.optim.Adam(slow.parameters(), lr=0.01, betas=(0.0, 0.999))
     for batch in learner.pool.triplet_batches(rng, np.array(classes), params.adapt_batch_size, 3):
         loss = random_triplet_loss(
             slow(learner.store.augmented(batch.images, rng)), params.triplet_margin, params.triplet_soft_scale
@@ -60,14 +65,22 @@ def test_same_as_a_plain_loop(classes):
 
 
 def test_adaptation_lowers_the_loss_on_its_task():
-    params = tiny_params(adapt_steps=40, adapt_learning_rate=0.003, augmentation="none")
+    params = tiny_params(adapt_optimizer="adam", augmentation="none")
     learner = tiny_learner(params)
     (batch,) = learner.pool.triplet_batches(random_stream(9, "supports", 0), np.array([0]), 300, 1)
     images = learner.store.batch(batch.images)
-    clone = adapted(params, learner)
+    clone = adapted(params, learner, steps=40, rate=0.003)
     with torch.no_grad():
         losses = [
             random_triplet_loss(network.eval()(images), params.triplet_margin, params.triplet_soft_scale).item()
             for network in (learner.network, clone)
         ]
     assert losses[1] < 0.9 * losses[0]
+
+
+def test_each_training_and_number_of_supports_has_its_own_pace():
+    params = tiny_params(
+        adapt_classic_steps=[1, 2, 3], adapt_meta_steps=[4, 5, 6], adapt_meta_learning_rate=[0.1, 0.2, 0.3]
+    )
+    assert [pace(params, "classic", shots).steps for shots in (1, 5, None)] == [1, 2, 3]
+    assert [pace(params, "meta", shots) for shots in (1, 5, None)] == [(4, 0.1), (5, 0.2), (6, 0.3)]

@@ -12,10 +12,12 @@ from oneshot.dataset import Dataset, save_dataset
 from oneshot.episodes import episode_accuracy, prototype
 from oneshot.errors import UserError
 from oneshot.evaluation import evaluate
-from oneshot.network import SiameseResNet, save_model
+from oneshot.network import new_network, save_model
 from oneshot.split import make_split, save_split
 from oneshot.subject import Subject
 from oneshot.thresholds import calibrate_thresholds
+
+STILL = {"adapt_classic_steps": [0, 0, 0]}
 
 
 def make_subject(folder, dataset, weights_seed=0, **changes):
@@ -24,7 +26,7 @@ def make_subject(folder, dataset, weights_seed=0, **changes):
     save_dataset(folder / "dataset", dataset)
     save_split(folder / "split.json", make_split(dataset, params), dataset)
     torch.manual_seed(weights_seed)
-    network = SiameseResNet(8, 4, [80.0], [90.0])
+    network = new_network(params, [80.0], [90.0])
     save_model(folder / "model.pt", network, {"method": "classic"})
     return Subject(params, folder / "model.pt", folder / "dataset", folder / "split.json")
 
@@ -45,7 +47,7 @@ def small(digits):
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory, small):
-    subject = make_subject(tmp_path_factory.mktemp("subject"), small, adapt_steps=0, adapt_negatives=10)
+    subject = make_subject(tmp_path_factory.mktemp("subject"), small, **STILL, adapt_negatives=10)
     thresholds, roc = calibrate_thresholds(subject)
     return subject, thresholds, roc, evaluate(subject, thresholds)
 
@@ -60,7 +62,8 @@ def test_every_promised_key_is_there(measured):
         assert f"{adapted}.threshold" in keys
         for group in ("unseen", "unseen_reference"):
             assert {f"{adapted}.{group}.{figure}" for figure in figures} <= keys
-    for shots in ("one_shot", "five_shot", "adapted_1.one_shot", "adapted_5.five_shot"):
+        assert {f"{adapted}.unseen.{figure}" for figure in ("gain", "gain_ci95", "prototype_accuracy_frozen")} <= keys
+    for shots in ("one_shot", "five_shot", "sampled_episodes.one_shot", "adapted_1.one_shot", "adapted_5.five_shot"):
         assert {f"{shots}.accuracy", f"{shots}.ci95"} <= keys
     assert all(np.isfinite(value) for value in flat(metrics).values())
 
@@ -76,6 +79,7 @@ def test_a_clone_that_takes_no_step_scores_as_the_frozen_network(measured):
     reference = np.mean([row["adapted_all_reference_triplet_accuracy"] for row in table])
     assert frozen == pytest.approx(metrics["unseen"]["triplet_accuracy"], abs=1e-6)
     assert reference == pytest.approx(metrics["unseen_reference"]["triplet_accuracy"], abs=1e-6)
+    assert all(metrics[f"adapted_{shots}"]["unseen"]["gain"] == 0 for shots in (1, 5, "all"))
     assert [row["adapted_all_triplet_accuracy"] for row in table] == [row["triplet_accuracy"] for row in table]
     assert [row["class"] for row in table] == ["seven", "eight", "nine"]
 
@@ -132,7 +136,7 @@ def test_a_search_measures_validation_classes_and_no_unseen_one(tmp_path, small)
 
 def test_both_trainings_get_the_same_supports(measured, tmp_path, small):
     subject, *_ = measured
-    rival = make_subject(tmp_path, small, weights_seed=1, adapt_steps=0)
+    rival = make_subject(tmp_path, small, weights_seed=1, **STILL)
     rows = subject.test_rows([0])
     assert not torch.allclose(subject.embed_test(rows), rival.embed_test(rows))
     unseen = subject.split.unseen

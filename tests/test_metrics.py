@@ -17,6 +17,7 @@ from oneshot.metrics import (
     measure,
     on_grid,
     pair_similarities,
+    ranking_accuracy,
     similarities,
     triplet_accuracy,
     verification,
@@ -142,14 +143,18 @@ def test_on_grid_refuses_what_is_no_unit_vector():
             on_grid(rows)
 
 
+def a_task(vectors, seed, given):
+    """18 anchors of three classes, and 9 negatives where they are given."""
+    return vectors(18, seed), some_labels(18, seed), vectors(9, seed + 100) if given else None
+
+
 # --- Triplets and per-class accuracy ---------------------------------------------------------------
 
 
 @BOTH
 @NEGATIVES
 def test_triplet_accuracy_counts_every_triplet(vectors, seed, given):
-    anchors, labels = vectors(18, seed), some_labels(18, seed)
-    negatives = vectors(9, seed + 100) if given else None
+    anchors, labels, negatives = a_task(vectors, seed, given)
     found = triplet_accuracy(anchors, labels, negatives)
     assert list(found) == [3, 7, 20]
     assert found == pytest.approx(slow_triplets(anchors, labels, negatives), abs=1e-15)
@@ -168,8 +173,7 @@ def test_triplet_accuracy_by_hand():
 @NEGATIVES
 @pytest.mark.parametrize("threshold", [-2.0, 0.0, 0.5, 0.3, 2.0])
 def test_binary_accuracy_per_class_counts_every_pair(vectors, seed, given, threshold):
-    anchors, labels = vectors(18, seed), some_labels(18, seed)
-    negatives = vectors(9, seed + 100) if given else None
+    anchors, labels, negatives = a_task(vectors, seed, given)
     found = binary_accuracy_per_class(anchors, labels, threshold, negatives)
     slow = {}
     for label in (3, 7, 20):
@@ -181,14 +185,18 @@ def test_binary_accuracy_per_class_counts_every_pair(vectors, seed, given, thres
     assert found == pytest.approx(slow, abs=1e-15)
 
 
+def test_ranking_accuracy_counts_ties_half():
+    query, north = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    assert ranking_accuracy(query, torch.stack([query, north]), torch.stack([north, -query])) == (2 + 1.5) / 4
+
+
 # --- Pairs -----------------------------------------------------------------------------------------
 
 
 @BOTH
 @NEGATIVES
 def test_pair_similarities_hold_every_pair_once(vectors, seed, given):
-    anchors, labels = vectors(18, seed), some_labels(18, seed)
-    negatives = vectors(9, seed + 100) if given else None
+    anchors, labels, negatives = a_task(vectors, seed, given)
     found = pair_similarities(anchors, labels, negatives)
     for fast, slow in zip(found, slow_pairs(anchors, labels, negatives), strict=True):
         assert fast.dtype == np.float32
@@ -344,8 +352,7 @@ def test_roc_points_follow_the_curve_closely():
 @BOTH
 @NEGATIVES
 def test_measure_puts_all_together(vectors, seed, given):
-    anchors, labels = vectors(18, seed), some_labels(18, seed)
-    negatives = vectors(9, seed + 100) if given else None
+    anchors, labels, negatives = a_task(vectors, seed, given)
     found = measure(anchors, labels, 0.25, negatives)
     same, different = slow_pairs(anchors, labels, negatives)
     per_class = slow_triplets(anchors, labels, negatives)

@@ -35,7 +35,14 @@ def test_committed_parameters_are_valid():
         ("seed", True, "must be a whole number"),
         ("seed", -1, "must be at least 0"),
         ("training", "both", "must be one of 'classic', 'meta'"),
-        ("resnet_depth", 19, "must be one of 8, 14, 20"),
+        ("resnet_first_stride", 3, "must be one of 1, 2"),
+        ("resnet_blocks", [1, 1], "must have as many stages as resnet_widths, 3"),
+        ("resnet_widths", [64, 32, 128], "must not fall"),
+        ("pretrained_weights", "download", "needs backbone resnet18"),
+        ("class_split", "cifar_fs", "must be 20 with class_split cifar_fs"),
+        ("episode_ways", 11, "must be at most 10"),
+        ("adapt_meta_steps", [5], "must be 3 numbers"),
+        ("adapt_classic_learning_rate", [0.1, 0.1, 0], "must be above 0"),
         ("flip_average", 1, "must be true or false"),
         ("adapt_shots", 5, "must be a list such as [1, 5]"),
         ("adapt_shots", [1, 1], "must not repeat"),
@@ -58,10 +65,11 @@ def test_committed_parameters_are_valid():
     ],
 )
 def test_a_mistake_is_one_line_with_key_value_and_remedy(tmp_path, key, value, allowed):
+    changes = {key: value}
     if key == "triplet_mining":
-        key, changes = "batch_size", {"triplet_mining": value, "batch_size": 256}
-    else:
-        changes = {key: value}
+        key, changes = "batch_size", changes | {"batch_size": 256}
+    elif key == "class_split":
+        key, changes = "unseen_classes", changes | {"unseen_classes": 10}
     with pytest.raises(UserError) as caught:
         load(tmp_path, **changes)
     message = str(caught.value)
@@ -104,4 +112,4 @@ def test_numbers_as_dvc_writes_them_are_numbers(tmp_path, text, value):
 
 @pytest.mark.parametrize("unseen", [10, 20, 50])
 def test_the_references_splits_are_valid(tmp_path, unseen):
-    assert load(tmp_path, unseen_classes=unseen).unseen_classes == unseen
+    assert load(tmp_path, unseen_classes=unseen, task_classes=32).unseen_classes == unseen

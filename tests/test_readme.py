@@ -35,7 +35,7 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 PROSE = re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
 SPANS = [span.replace("\\|", "|") for span in re.findall(r"`([^`\n]+)`", PROSE)]
 COMMANDS = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines()] + SPANS
-MADE = r"(\.venv|checkpoints|runs|data/raw)/.*|dvc\.lock"  # by commands, and no stage's output
+MADE = r"(\.venv|checkpoints|runs|data/raw)/.*|studies/NAME\.json|dvc\.lock"  # by commands, and no stage's output
 
 
 def section(heading: str) -> str:

@@ -134,7 +134,7 @@ def test_weights_that_are_no_numbers_are_never_a_checkpoint(project, monkeypatch
     def breaking(self, number):
         loss = step(self, number)
         if number == 5:
-            self.learner.network.conv.weight.data[0] = float("inf")
+            self.learner.network.backbone.conv.weight.data[0] = float("inf")
         return loss
 
     monkeypatch.setattr(ReptileTraining, "step", breaking)
@@ -148,7 +148,7 @@ def test_weights_that_are_no_numbers_are_never_a_checkpoint(project, monkeypatch
     ("method", "changes", "goes_on"),
     [
         (ClassicTraining, {"meta_step": 0.5}, True),
-        (ClassicTraining, {"adapt_steps": 7}, True),
+        (ClassicTraining, {"adapt_classic_steps": [7, 7, 7]}, True),
         (ClassicTraining, {"classic_learning_rate": 0.1}, False),
         (ReptileTraining, {"classic_learning_rate": 0.1}, True),
         (ReptileTraining, {"meta_step": 0.5}, False),

@@ -6,7 +6,7 @@ Test images are scored exactly, over all their pairs and triplets; supports are 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from oneshot.calibration import Calibration, roc_table
-from oneshot.episodes import confidence, episode_accuracy, few_shot_accuracy, prototype
+from oneshot.episodes import confidence, episode_accuracy, few_shot_accuracy, prototype, sampled_episodes
 from oneshot.metrics import (
+    Verification,
     binary_accuracy_per_class,
     measure,
     pair_similarities,
+    ranking_accuracy,
     triplet_accuracy,
     verification,
 )
@@ -32,13 +34,17 @@ SHOT_NAMES = {1: "one_shot", 5: "five_shot"}
 
 @dataclass
 class Group:
-    """Classes that are measured together: their test images' rows, labels and embeddings by the frozen network."""
+    """Classes that are measured together: their test images' rows, labels and embeddings by the frozen network.
+
+    New classes have supports too: embeddings of the training images that supports are drawn from, class by class.
+    """
 
     name: str
     classes: list[int]
     rows: np.ndarray
     labels: np.ndarray
     embeddings: Tensor
+    supports: list[Tensor] = field(default_factory=list)
 
 
 def evaluate(subject: Subject, thresholds: dict[str, Any]) -> tuple[Figures, list[Figures], list[Figures]]:
@@ -61,15 +67,19 @@ def evaluate(subject: Subject, thresholds: dict[str, Any]) -> tuple[Figures, lis
         metrics[f"{group.name}_reference"] = measure(group.embeddings, group.labels, threshold, seen.embeddings, fixed)
         # The headline figures stand at the top; those of validation classes beside their other figures.
         home = metrics if group.name == "unseen" else metrics[group.name]
-        home |= {name: _episodes(subject, group, shots) for shots, name in SHOT_NAMES.items()}
-    for name, shots in subject.shots.items():
-        metrics[name], *adapted = _adapted(subject, novel, shots, thresholds[name]["threshold"])
-    metrics["adapted_seen_all"] = _adapted_seen(subject, seen, thresholds["adapted_all"]["threshold"])
-
+        group.supports = [subject.embed_train(subject.supports(label)) for label in group.classes]
+        home |= {name: _all_classes(subject, group, shots) for shots, name in SHOT_NAMES.items()}
+        home["sampled_episodes"] = {name: _sampled(subject, group, shots) for shots, name in SHOT_NAMES.items()}
     table = _per_class(subject, novel[-1], threshold)
-    for scores, column in zip(adapted, ("adapted_all", "adapted_all_reference"), strict=True):
-        for row, figures in zip(table, scores.per_class(column), strict=True):
-            row |= figures
+    # What one threshold for each class could at most bring.
+    metrics[novel[-1].name]["binary_accuracy_own_thresholds"] = float(
+        np.mean([row["binary_accuracy_own_threshold"] for row in table])
+    )
+    for name, shots in subject.shots.items():
+        metrics[name], of_each_class = _adapted(subject, novel, shots, thresholds[name]["threshold"])
+        for row, figures in zip(table, of_each_class, strict=True):
+            row |= {f"{name}_{figure}": round(value, 6) for figure, value in figures.items()}
+    metrics["adapted_seen_all"] = _adapted_seen(subject, seen, thresholds["adapted_all"]["threshold"])
     pairs = pair_similarities(novel[-1].embeddings, novel[-1].labels)
     return metrics, table, roc_table(*pairs, Calibration(**thresholds["frozen"]))
 
@@ -79,13 +89,19 @@ def _group(subject: Subject, name: str, classes: list[int]) -> Group:
     return Group(name, classes, rows, subject.test_labels[rows], subject.embed_test(rows))
 
 
-def _episodes(subject: Subject, group: Group, shots: int) -> Figures:
-    """N-way K-shot accuracy of the frozen network over all classes of the group."""
-    supports = [subject.embed_train(subject.supports(label)) for label in group.classes]
-    targets = np.searchsorted(group.classes, group.labels)
-    result = few_shot_accuracy(
-        supports, group.embeddings, targets, shots, subject.params.episode_draws, subject.params.seed
-    )
+def _all_classes(subject: Subject, group: Group, shots: int) -> Figures:
+    """N-way K-shot accuracy of the frozen network over all N classes of the group and all their test images."""
+    targets, params = np.searchsorted(group.classes, group.labels), subject.params
+    result = few_shot_accuracy(group.supports, group.embeddings, targets, shots, params.episode_draws, params.seed)
+    return {"accuracy": result.accuracy, "ci95": result.ci95}
+
+
+def _sampled(subject: Subject, group: Group, shots: int) -> Figures:
+    """Accuracy over small episodes, each class's training and test images pooled, as benchmarks such as CIFAR-FS do."""
+    p = subject.params
+    tests = [group.embeddings[group.labels == label] for label in group.classes]
+    pool = [torch.cat(pair) for pair in zip(group.supports, tests, strict=True)]
+    result = sampled_episodes(pool, p.episode_ways, shots, p.episode_queries, p.episode_count, p.seed)
     return {"accuracy": result.accuracy, "ci95": result.ci95}
 
 
@@ -108,27 +124,22 @@ class Scores:
         same, different = (np.concatenate(side) for side in zip(*self.pairs, strict=True))
         return {"triplet_accuracy": float(np.mean(self.triplets)), **self._verification(same, different)}
 
+    def binary_accuracies(self) -> list[float]:
+        """Each clone's own binary accuracy at the threshold of all."""
+        return [Verification(*pair).binary_accuracy(self.threshold) for pair in self.pairs]
+
     def _verification(self, same: np.ndarray, different: np.ndarray) -> Figures:
         return verification(same, different, self.threshold, self.fixed_threshold)
-
-    def per_class(self, column: str) -> list[Figures]:
-        """What the reference prints of its adapted network, for each clone in turn."""
-        return [
-            {
-                f"{column}_triplet_accuracy": round(triplet, 6),
-                f"{column}_binary_accuracy": round(self._verification(same, different)["binary_accuracy"], 6),
-            }
-            for triplet, (same, different) in zip(self.triplets, self.pairs, strict=True)
-        ]
 
 
 def _adapted(
     subject: Subject, novel: list[Group], shots: int | None, threshold: float
-) -> tuple[Figures, Scores, Scores]:
+) -> tuple[Figures, list[Figures]]:
     """Clones adapted on K images of each novel class in turn, and on whole N-way K-shot support sets.
 
-    Returns the figures, and the last group's scores among itself and against seen classes, as the
-    reference measured.
+    Returns the figures, and those of each class of the last group, means over the draws of its supports.
+    Beside the clone's accuracy stand that of scoring against the mean of the same supports (their prototype),
+    by the clone and by the frozen network, and the gain over the frozen network.
     """
     params, figures = subject.params, Figures(threshold=threshold)
     seen_rows = subject.test_rows(subject.split.seen, most=params.adapt_negatives)
@@ -136,19 +147,48 @@ def _adapted(
         among, against_seen = (Scores(threshold, params.fixed_threshold) for _ in range(2))
         draws = params.adapt_draws if shots else 1  # all images are one support set
         work = [(draw, label) for draw in range(draws) for label in group.classes]
+        prototypes: dict[str, list[float]] = {"prototype_accuracy": [], "prototype_accuracy_frozen": []}
         for draw, label in _progress(work, f"{group.name}, adapted on {shots or 'all'}"):
-            clone = subject.adapted_to_class(label, shots, draw)
-            mine = subject.embed_test(group.rows[group.labels == label], clone)
-            among.add(mine, subject.embed_test(group.rows[group.labels != label], clone))
-            against_seen.add(mine, subject.embed_test(seen_rows, clone))
-        figures[group.name] = among.figures()
+            clone, chosen = subject.adapted_to_class(label, shots, draw)
+            mine, rest = (group.rows[side] for side in (group.labels == label, group.labels != label))
+            own, other = subject.embed_test(mine, clone), subject.embed_test(rest, clone)
+            among.add(own, other)
+            against_seen.add(own, subject.embed_test(seen_rows, clone))
+            nearness = [
+                ranking_accuracy(prototype(subject.embed_train(chosen, clone)), own, other),
+                ranking_accuracy(
+                    prototype(subject.embed_train(chosen)), subject.embed_test(mine), subject.embed_test(rest)
+                ),
+            ]
+            for values, value in zip(prototypes.values(), nearness, strict=True):
+                values.append(value)
+        of_each_class = {
+            "triplet_accuracy": _class_means(among.triplets, draws),
+            "binary_accuracy": _class_means(among.binary_accuracies(), draws),
+            "reference_triplet_accuracy": _class_means(against_seen.triplets, draws),
+            "reference_binary_accuracy": _class_means(against_seen.binary_accuracies(), draws),
+            **{name: _class_means(values, draws) for name, values in prototypes.items()},
+        }
+        frozen = list(triplet_accuracy(group.embeddings, group.labels).values())
+        gain = confidence(of_each_class["triplet_accuracy"] - np.array(frozen))
+        figures[group.name] = among.figures() | {
+            "gain": gain.accuracy,
+            "gain_ci95": gain.ci95,
+            **{name: float(np.mean(values)) for name, values in prototypes.items()},
+        }
         figures[f"{group.name}_reference"] = against_seen.figures()
         if shots:
             name = SHOT_NAMES.get(shots, f"{shots}_shot")
             (figures if group.name == "unseen" else figures[group.name])[name] = _adapted_episodes(
                 subject, group, shots
             )
-    return figures, among, against_seen
+    rows = np.stack(list(of_each_class.values()), axis=1).tolist()
+    return figures, [dict(zip(of_each_class, row, strict=True)) for row in rows]
+
+
+def _class_means(values: list[float], draws: int) -> np.ndarray:
+    """Means over draws (classes,) of values that lie draw after draw, class after class within."""
+    return np.array(values).reshape(draws, -1).mean(axis=0)
 
 
 def _adapted_episodes(subject: Subject, group: Group, shots: int) -> Figures:
@@ -170,7 +210,7 @@ def _adapted_seen(subject: Subject, seen: Group, threshold: float) -> Figures:
     chosen = np.sort(rng.choice(seen.classes, subject.params.adapt_classes, replace=False)).tolist()
     scores = Scores(threshold, subject.params.fixed_threshold)
     for label in _progress(chosen, "seen, adapted on all"):
-        clone = subject.adapted_to_class(label, None, draw=0)
+        clone, _ = subject.adapted_to_class(label, None, draw=0)
         others = [other for other in seen.classes if other != label]
         mine = subject.embed_test(seen.rows[seen.labels == label], clone)
         scores.add(mine, subject.embed_test(subject.test_rows(others, subject.params.adapt_negatives), clone))
@@ -181,14 +221,19 @@ def _per_class(subject: Subject, group: Group, threshold: float) -> list[Figures
     """The table that the reference prints: a row for each class, negatives among the group's classes."""
     triplets = triplet_accuracy(group.embeddings, group.labels)
     binaries = binary_accuracy_per_class(group.embeddings, group.labels, threshold)
-    return [
-        {
-            "class": subject.names[label],
-            "triplet_accuracy": round(triplets[label], 6),
-            "binary_accuracy": round(binaries[label], 6),
-        }
-        for label in group.classes
-    ]
+    table = []
+    for label in group.classes:
+        mine, rest = (group.embeddings[side] for side in (group.labels == label, group.labels != label))
+        own_threshold = Verification(*pair_similarities(mine, np.zeros(len(mine), dtype=np.int64), rest)).best()[0]
+        table.append(
+            {
+                "class": subject.names[label],
+                "triplet_accuracy": round(triplets[label], 6),
+                "binary_accuracy": round(binaries[label], 6),
+                "binary_accuracy_own_threshold": round(own_threshold, 6),
+            }
+        )
+    return table
 
 
 def _progress(work: Iterable[Any], what: str) -> Iterable[Any]:

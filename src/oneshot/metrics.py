@@ -41,7 +41,7 @@ def on_grid(embeddings: Tensor) -> Tensor:
     if not torch.isfinite(embeddings).all():
         raise UserError(
             "embeddings: found NaN or infinity: the training diverged; "
-            "lower classic_learning_rate, inner_learning_rate or adapt_learning_rate"
+            "lower classic_learning_rate, inner_learning_rate or the adaptation's"
         )
     exact = embeddings.double().mul(_GRID).round_().div_(_GRID)
     norms = exact.square().sum(dim=1).sqrt()
@@ -87,6 +87,13 @@ def _triplets_won(anchors: Tensor, negatives: Tensor) -> float:
         for tied_too in (False, True):  # a negative below the positive counts twice, an equal one once
             half_wins += int(torch.searchsorted(negative, positive, right=tied_too).sum())
     return half_wins / (2 * len(anchors) * (len(anchors) - 1) * len(negatives))
+
+
+def ranking_accuracy(query: Tensor, positives: Tensor, negatives: Tensor) -> float:
+    """How often a positive is nearer to the one query (D,) than a negative is; (P, D) and (M, D). Ties count half."""
+    exact = on_grid(query[None])
+    nearness = [similarities(exact, on_grid(vectors)).numpy()[0] for vectors in (positives, negatives)]
+    return Verification(*nearness).roc_auc()
 
 
 def binary_accuracy_per_class(

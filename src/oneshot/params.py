@@ -36,6 +36,9 @@ Positive = Annotated[Float, Field(gt=0, le=1e6)]
 Weight = Annotated[Float, Field(ge=0, le=1e6)]
 Momentum = Annotated[Float, Field(ge=0, le=0.999)]
 Count = Annotated[Int, Field(ge=1, le=10**12)]
+Channels = Annotated[Int, Field(ge=4, le=2048)]
+StepCounts = Annotated[list[Annotated[Int, Field(ge=0, le=10**4)]], Field(max_length=9)]
+Rates = Annotated[list[Positive], Field(max_length=9)]
 Two = Annotated[Int, Field(ge=2, le=10**6)]
 
 
@@ -46,7 +49,7 @@ class Params(BaseModel):
 
     dataset: Literal["cifar100", "digits"]
     unseen_classes: Two
-    class_split: Literal["last", "random"]
+    class_split: Literal["last", "random", "cifar_fs"]
     validation_classes: Annotated[Int, Field(ge=0, le=10**6)]
     calibration_images: Two
     drop_duplicates: bool
@@ -54,8 +57,13 @@ class Params(BaseModel):
 
     training: Literal["classic", "meta"]
 
-    resnet_depth: Literal[8, 14, 20, 32, 44, 56, 110]
-    resnet_width: Annotated[Int, Field(ge=4, le=256)]
+    backbone: Literal["small", "resnet18"]
+    pretrained_weights: Annotated[str, Field(min_length=1)]
+    resnet_stem: Channels
+    resnet_widths: Annotated[list[Channels], Field(min_length=1, max_length=5)]
+    resnet_blocks: Annotated[list[Annotated[Int, Field(ge=1, le=100)]], Field(min_length=1, max_length=5)]
+    resnet_first_stride: Literal[1, 2]
+    embedding_norm: bool
 
     triplet_weight: Weight
     triplet_mining: Literal["random", "all", "hard"]
@@ -96,11 +104,17 @@ class Params(BaseModel):
     evaluate_unseen: bool
     flip_average: bool
     episode_draws: Two
+    episode_count: Two
+    episode_ways: Two
+    episode_queries: Count
     adapt_shots: Annotated[list[Count], Field(max_length=8)]
     adapt_draws: Annotated[Int, Field(ge=1, le=10**4)]
     adapt_episodes: Two
-    adapt_steps: Annotated[Int, Field(ge=0, le=10**4)]
-    adapt_learning_rate: Positive
+    adapt_optimizer: Literal["sgd", "adam"]
+    adapt_classic_steps: StepCounts
+    adapt_classic_learning_rate: Rates
+    adapt_meta_steps: StepCounts
+    adapt_meta_learning_rate: Rates
     adapt_batch_size: Annotated[Int, Field(ge=3, le=10**6)]
     adapt_classes: Two
     adapt_negatives: Count
@@ -144,6 +158,12 @@ def _impossible(p: Params) -> Any:
     """Yield (key, value, what is allowed) for values that are fine alone but not together."""
     classes, train_images, _, _ = _KNOWN[p.dataset]
     seen = classes - p.unseen_classes - p.validation_classes
+    if p.class_split == "cifar_fs":
+        if p.dataset != "cifar100":
+            yield "class_split", "cifar_fs", f"needs dataset cifar100, not {p.dataset}"
+        for key, needed in (("unseen_classes", 20), ("validation_classes", 16)):
+            if getattr(p, key) != needed:
+                yield key, getattr(p, key), f"must be {needed} with class_split cifar_fs"
     if p.validation_classes == 1:
         yield "validation_classes", 1, "must be 0, or at least 2 so that they can be told apart"
     if p.unseen_classes > classes - 2:
@@ -156,6 +176,13 @@ def _impossible(p: Params) -> Any:
         )
     if p.calibration_images > train_images - 2:
         yield "calibration_images", p.calibration_images, f"must be at most {train_images - 2} for {p.dataset}"
+    if len(p.resnet_blocks) != len(p.resnet_widths):
+        yield "resnet_blocks", p.resnet_blocks, f"must have as many stages as resnet_widths, {len(p.resnet_widths)}"
+    widths = [p.resnet_stem, *p.resnet_widths]
+    if widths != sorted(widths):
+        yield "resnet_widths", p.resnet_widths, f"must not fall, from resnet_stem {p.resnet_stem} on"
+    if p.pretrained_weights != "none" and p.backbone == "small":
+        yield "pretrained_weights", p.pretrained_weights, "needs backbone resnet18; none for small"
     if not p.triplet_weight and not p.identity_weight:
         yield "triplet_weight", p.triplet_weight, "must be above 0 where identity_weight is 0: nothing else is learnt"
     if not p.evaluate_unseen and not p.validation_classes:
@@ -193,8 +220,19 @@ def _impossible(p: Params) -> Any:
     for shots in p.adapt_shots:
         if shots > train_images - p.calibration_images:
             yield "adapt_shots", p.adapt_shots, f"each must be at most {train_images - p.calibration_images}"
+    fewest = min(n for n in (p.unseen_classes, p.validation_classes) if n)
+    if p.episode_ways > fewest:
+        yield "episode_ways", p.episode_ways, f"must be at most {fewest}: the unseen, or the validation classes"
     if len(set(p.adapt_shots)) != len(p.adapt_shots):
         yield "adapt_shots", p.adapt_shots, "must not repeat a number"
+    for key in ("classic_steps", "classic_learning_rate", "meta_steps", "meta_learning_rate"):
+        values, needed = getattr(p, f"adapt_{key}"), len(p.adapt_shots) + 1
+        if len(values) != needed:
+            yield (
+                f"adapt_{key}",
+                values,
+                f"must be {needed} numbers: one for each of adapt_shots, then one for all images",
+            )
     if p.adapt_batch_size % 3:
         yield "adapt_batch_size", p.adapt_batch_size, "must be a multiple of 3: anchors, positives, negatives"
     if p.adapt_classes > seen:

@@ -10,6 +10,7 @@ import matplotlib
 
 matplotlib.use("svg")  # no screen needed
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from oneshot.files import write_bytes
@@ -38,14 +39,7 @@ def roc(curves: dict[str, Rows], path: Path) -> None:
     """ROC curves over each other: rows with `fpr`, `tpr`, and `chosen`, 1 at the calibrated threshold."""
     figure, axes = plt.subplots(figsize=(7, 6))
     for method, rows in curves.items():
-        axes.plot(
-            [row["fpr"] for row in rows],
-            [row["tpr"] for row in rows],
-            STYLES[method],
-            color=COLOURS[method],
-            linewidth=2.5,
-            label=method,
-        )
+        _line(axes, method, [row["fpr"] for row in rows], [row["tpr"] for row in rows])
         (point,) = [row for row in rows if row["chosen"]]
         axes.plot(point["fpr"], point["tpr"], "o", color=COLOURS[method], markersize=11, markeredgecolor="white")
     axes.plot([0, 1], [0, 1], ":", color="grey", linewidth=1)
@@ -86,14 +80,8 @@ def training_curves(curves: dict[str, Rows], path: Path) -> None:
     """Accuracy on held-out images of seen classes over the images that went through the network."""
     figure, axes = plt.subplots(figsize=(8, 5))
     for method, rows in curves.items():
-        axes.plot(
-            [row["images"] / 1000 for row in rows],
-            [100 * row["heldout_triplet_accuracy"] for row in rows],
-            STYLES[method],
-            color=COLOURS[method],
-            linewidth=2.5,
-            label=method,
-        )
+        accuracy = [100 * row["heldout_triplet_accuracy"] for row in rows]
+        _line(axes, method, [row["images"] / 1000 for row in rows], accuracy)
     axes.set(
         xlabel="images through the network, in thousands",
         ylabel="triplet accuracy in % (chance: 50)",
@@ -101,6 +89,10 @@ def training_curves(curves: dict[str, Rows], path: Path) -> None:
     )
     axes.legend(loc="lower right")
     _save(figure, path)
+
+
+def _line(axes: Axes, method: str, x: list[float], y: list[float]) -> None:
+    axes.plot(x, y, STYLES[method], color=COLOURS[method], linewidth=2.5, label=method)
 
 
 def _save(figure: Figure, path: Path) -> None:

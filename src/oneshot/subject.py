@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from oneshot.adaptation import adapt
+from oneshot.adaptation import Pace, adapt, pace
 from oneshot.compute import set_up
 from oneshot.dataset import load_dataset
 from oneshot.episodes import draw_supports
 from oneshot.errors import UserError
 from oneshot.images import ImageStore
-from oneshot.network import SiameseResNet, embed, load_model
+from oneshot.network import SiameseNetwork, embed, load_model
 from oneshot.params import Params
 from oneshot.sampling import ClassPool, random_stream
 from oneshot.split import load_split
@@ -48,15 +49,22 @@ class Subject:
         """The numbers of images to adapt on, by the name that metrics give them; None stands for all."""
         return {f"adapted_{shots}": shots for shots in self.params.adapt_shots} | {"adapted_all": None}
 
-    def embed_train(self, rows: np.ndarray, network: SiameseResNet | None = None) -> Tensor:
+    def embed_train(self, rows: np.ndarray, network: SiameseNetwork | None = None) -> Tensor:
         """Unit vectors (len(rows), D) of training images, by the trained network or a clone of it."""
         return self._embed(self.train_images, rows, network)
 
-    def embed_test(self, rows: np.ndarray, network: SiameseResNet | None = None) -> Tensor:
+    def embed_test(self, rows: np.ndarray, network: SiameseNetwork | None = None) -> Tensor:
         """Unit vectors (len(rows), D) of test images, by the trained network or a clone of it."""
+        if network is None or network is self.network:
+            return self._frozen[rows]
         return self._embed(self.test_images, rows, network)
 
-    def _embed(self, store: ImageStore, rows: np.ndarray, network: SiameseResNet | None) -> Tensor:
+    @cached_property
+    def _frozen(self) -> Tensor:
+        """All test images by the trained network: asked for again and again, beside each clone."""
+        return self._embed(self.test_images, np.arange(len(self.test_labels)), None)
+
+    def _embed(self, store: ImageStore, rows: np.ndarray, network: SiameseNetwork | None) -> Tensor:
         with self.compute.forward_precision():
             return embed(network or self.network, store.batch(rows), self.params.flip_average)
 
@@ -69,8 +77,15 @@ class Subject:
         split = self.split
         return split.training[label] if label in split.training else split.support[label]
 
-    def adapted_to_class(self, label: int, shots: int | None, draw: int) -> SiameseResNet:
-        """A clone adapted on `shots` images of one class against all seen classes' training images."""
+    def adapted_to_class(
+        self, label: int, shots: int | None, draw: int, pace: Pace | None = None
+    ) -> tuple[SiameseNetwork, np.ndarray]:
+        """A clone adapted on `shots` images of one class against all seen classes' images, and the rows of those.
+
+        Args:
+            shots: None stands for all images of the class.
+            pace: None stands for what the parameters set.
+        """
         rng = random_stream(self.params.seed, "supports", label, shots or 0, draw)
         chosen = self.supports(label)
         if shots is not None:
@@ -79,9 +94,9 @@ class Subject:
                 raise UserError(f"params.yaml: adapt_shots: found {shots}; class {name}: must be at most {there}")
             chosen = rng.choice(chosen, shots, replace=False)
         rest = [rows for other, rows in self.split.training.items() if other != label]
-        return self._adapted(ClassPool([chosen, *rest]), np.array([0]), rng)
+        return self._adapted(ClassPool([chosen, *rest]), np.array([0]), rng, pace or self.pace(shots)), chosen
 
-    def adapted_to_episode(self, labels: list[int], shots: int, draw: int) -> tuple[SiameseResNet, list[np.ndarray]]:
+    def adapted_to_episode(self, labels: list[int], shots: int, draw: int) -> tuple[SiameseNetwork, list[np.ndarray]]:
         """A clone adapted on an N-way support set as a whole, and the rows of that set, class by class.
 
         It is the support set of the frozen network's draw of that number.
@@ -90,7 +105,11 @@ class Subject:
         places = draw_supports([len(rows) for rows in supports], shots, draw, self.params.seed)
         chosen = [rows[place] for rows, place in zip(supports, places, strict=True)]
         rng = random_stream(self.params.seed, "adaptation", 2, shots, draw)
-        return self._adapted(ClassPool(chosen), np.arange(len(labels)), rng), chosen
+        return self._adapted(ClassPool(chosen), np.arange(len(labels)), rng, self.pace(shots)), chosen
 
-    def _adapted(self, pool: ClassPool, classes: np.ndarray, rng: np.random.Generator) -> SiameseResNet:
-        return adapt(self.params, self.compute, self.network, self.train_images, pool, classes, rng)
+    def pace(self, shots: int | None) -> Pace:
+        """How far to adapt on that many images of a class."""
+        return pace(self.params, self.about["method"], shots)
+
+    def _adapted(self, pool: ClassPool, classes: np.ndarray, rng: np.random.Generator, pace: Pace) -> SiameseNetwork:
+        return adapt(self.params, self.compute, self.network, self.train_images, pool, classes, rng, pace)

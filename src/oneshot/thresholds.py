@@ -35,7 +35,7 @@ def calibrate_thresholds(subject: Subject) -> tuple[dict[str, Any], list[dict[st
     work = [(name, shots, label) for name, shots in subject.shots.items() for label in chosen]
     pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in subject.shots}
     for name, shots, label in tqdm(work, desc="adapted thresholds", unit="clone", mininterval=1):
-        clone = subject.adapted_to_class(label, shots, draw=0)
+        clone, _ = subject.adapted_to_class(label, shots, draw=0)
         positives = subject.embed_train(split.calibration[label], clone)
         negatives = subject.embed_train(seen_rows[seen_labels != label], clone)
         pairs[name].append(pair_similarities(positives, np.full(len(positives), label), negatives))

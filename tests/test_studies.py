@@ -1,0 +1,87 @@
+"""The record of experiments: every line can be run, and the page shows what was."""
+
+import json
+import sys
+
+import pytest
+import yaml
+from helpers import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import run_config
+import run_studies
+import write_experiments
+
+from oneshot.files import write_json, write_table
+from oneshot.params import Params, load_params
+
+STUDIES = run_studies.load_studies()
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_line_is_a_valid_set_of_parameters_and_changes_something(tmp_path, name):
+    study = STUDIES[name]
+    overrides = run_config.read_overrides(ROOT / study["config"], []) if "config" in study else {}
+    run_config.write_params(tmp_path / "params.yaml", overrides | study["set"])
+    params = load_params(tmp_path / "params.yaml")
+    base = Params.model_validate(yaml.safe_load((ROOT / "params.yaml").read_text()) | overrides)
+    assert (params == base) == (not study["set"])
+
+
+def test_no_two_lines_are_the_same_experiment():
+    seen = [json.dumps([study["set"], study.get("config")], sort_keys=True) for study in STUDIES.values()]
+    assert len(set(seen)) == len(seen)
+
+
+def metrics(shift):
+    group = {"triplet_accuracy": 0.9 + shift, "gain": 0.01, "gain_ci95": 0.001}
+    group |= {f"binary_accuracy{kind}": 0.8 + shift for kind in ("", "_fixed", "_best", "_own_thresholds")}
+    shots = {"one_shot": {"accuracy": 0.6 + shift, "ci95": 0.01}, "five_shot": {"accuracy": 0.7 + shift, "ci95": 0.01}}
+    adapted = {"threshold": 0.5, "unseen": group, "unseen_reference": group}
+    return {
+        "seen": group, "unseen": group, "unseen_reference": group, **shots, "sampled_episodes": shots,
+        "adapted_1": adapted, "adapted_all": adapted,
+    }  # fmt: skip
+
+
+def classes(shift):
+    columns = ["triplet_accuracy", "binary_accuracy", "adapted_1_triplet_accuracy", "adapted_all_triplet_accuracy"]
+    columns += [f"{name}_prototype_accuracy_frozen" for name in ("adapted_1", "adapted_all")]
+    values = {f"{m}_{column}": 0.8 + shift + 0.01 * i for m in ("classic", "meta") for i, column in enumerate(columns)}
+    return [{"class": "worm", **values}, {"class": "wolf", **values, "meta_adapted_1_triplet_accuracy": 0.5}]
+
+
+@pytest.fixture
+def project(tmp_path):
+    for name in ("metrics", "plots", "studies"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "params.yaml").write_text("seed: 1\n")
+    for method in ("classic", "meta"):
+        write_json(tmp_path / f"metrics/{method}.json", metrics(0))
+    write_table(tmp_path / "plots/novel_classes.csv", classes(0))
+    return tmp_path
+
+
+def test_the_page_aggregates_seeds(project):
+    write_json(
+        project / "studies/seed_2.json",
+        {"why": "", "classic": metrics(0.02), "meta": metrics(0.04), "classes": classes(0.1)},
+    )
+    page = write_experiments.page(project)
+    assert "2 seeds" in page
+    # Mean of 90 and 92, and Student's t with one degree of freedom, 12.706, times the standard error 1.
+    assert "91.00 ± t 12.71" in page
+    assert "92.00 ± t 25.41" in page
+    assert "+" not in page.split("## What adaptation gains")[0].split("seeds")[1]
+
+
+def test_the_page_works_with_one_seed_and_says_how_much_is_done(project):
+    page = write_experiments.page(project)
+    assert "1 seed," in page and f"Done so far: 0 of {len(STUDIES)}" in page
+
+
+def test_a_bootstrap_of_equal_classes_has_no_width():
+    assert write_experiments.bootstrap([[0.5, 0.5, 0.5]]) == (0.5, 0.5)
+    low, high = write_experiments.bootstrap([[0.0, 1.0] * 50])
+    assert 0.38 < low < 0.42 and 0.58 < high < 0.62
