@@ -14,7 +14,7 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
 	"$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 15))' \
 	2>/dev/null && command -v "$$python" && break; done)
 
-.PHONY: help setup demo test reference experiments readme figures lint lock
+.PHONY: help setup demo test reference large seeds studies experiments readme figures lint lock
 
 help: ## list what there is (default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -30,11 +30,23 @@ test: $(INSTALLED) ## run all tests
 reference: $(INSTALLED) ## the pipeline with the reference's own hyper-parameters, for a GPU, in runs/reference/
 	@$(RUN) configs/reference.yaml
 
+large: $(INSTALLED) ## the pipeline with a larger network and more images, for a GPU, in runs/large/
+	@$(RUN) configs/large.yaml
+
+seeds: $(INSTALLED) ## the default with two more seeds, about an hour each, and their table in docs/experiments.md
+	@$(BIN)/python scripts/run_studies.py seed_2 seed_3
+	@$(BIN)/python scripts/write_experiments.py
+
+studies: $(INSTALLED) ## all experiments of studies/runs.yaml that are not in studies/ yet: a day on two cores
+	@$(BIN)/python scripts/run_studies.py
+	@$(BIN)/python scripts/write_experiments.py
+
 experiments: $(INSTALLED) ## a table of the experiments that `dvc exp run` made; OPTIONS="--sort-by meta_step"
 	@$(BIN)/python scripts/experiments.py $(OPTIONS)
 
 readme: $(INSTALLED) ## write the results and lists in README.md anew, after `dvc repro` or a change of parameters or modules
 	@$(BIN)/python scripts/write_readme.py
+	@$(BIN)/python scripts/write_experiments.py
 
 figures: $(INSTALLED) ## draw the pictures anew that explain the method in README.md
 	@$(BIN)/python scripts/draw_figures.py

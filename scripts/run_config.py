@@ -23,9 +23,8 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from ruamel.yaml import YAML, YAMLError  # comes with DVC; keeps comments
 
-from oneshot.comparison import headline_table
 from oneshot.errors import UserError
-from oneshot.files import read_json, write_bytes, write_text
+from oneshot.files import write_bytes, write_text
 from oneshot.params import load_params
 from oneshot.stage import run_stage
 
@@ -44,17 +43,20 @@ def main() -> None:
     arguments = parse_arguments()
     config = Path(arguments.config)
     overrides = read_overrides(config, arguments.set)
-    folder = ROOT / "runs" / config.stem
-    shown = os.path.relpath(folder)
+    folder = run_pipeline(config.stem, overrides)
+    print(f"\nPictures: {', '.join(os.path.relpath(path) for path in sorted(folder.glob('plots/*.svg')))}")
+    print(f"All figures: {os.path.relpath(folder)}/metrics/")
+
+
+def run_pipeline(name: str, overrides: dict[str, Any]) -> Path:
+    """Run the pipeline in runs/<name>/, or what of it is not up to date; ends this program where it fails."""
+    folder = ROOT / "runs" / name
     mirror_project(folder)
     write_params(folder / "params.yaml", overrides)
-    print(f"The pipeline with the parameters of {config} runs in {shown}/", flush=True)
+    print(f"The pipeline runs in {os.path.relpath(folder)}/", flush=True)
     if code := repro(folder):
         sys.exit(code)
-    metrics = [read_json(folder / f"metrics/{method}.json") for method in ("classic", "meta")]
-    print(f"\n{headline_table(*metrics)}\n")
-    print(f"Pictures: {', '.join(os.path.relpath(path) for path in sorted(folder.glob('plots/*.svg')))}")
-    print(f"All figures: {shown}/metrics/")
+    return folder
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -104,7 +104,7 @@ def _headlines(metrics: dict[str, Figures]) -> str:
     rows.append(
         ["calibrated threshold (a cosine)", "`threshold`", *(f"{metrics[m]['threshold']:.3f}" for m in METHODS), ""]
     )
-    return _table(["in %", "key in `metrics/*.json`", *METHODS, "meta - classic"], rows)
+    return markdown_table(["in %", "key in `metrics/*.json`", *METHODS, "meta - classic"], rows)
 
 
 def _adaptation(metrics: dict[str, Figures]) -> str:
@@ -115,7 +115,7 @@ def _adaptation(metrics: dict[str, Figures]) -> str:
         [words, *(_percent(metrics[method].get(f"{home}.{column}")) for column in columns for method in METHODS)]
         for home, words in names.items()
     ]
-    return _table(
+    return markdown_table(
         ["images adapted on", *(f"{column.split('_')[0]}, {method}" for column in columns for method in METHODS)], rows
     )
 
@@ -131,7 +131,7 @@ def _episodes(metrics: dict[str, Figures]) -> str:
                     rows.append(
                         [shots, words, *(_with_interval(metrics[method], one) for method in METHODS), f"`{one}`"]
                     )
-    return _table(["support images of a class", "in %", *METHODS, "key"], rows)
+    return markdown_table(["support images of a class", "in %", *METHODS, "key"], rows)
 
 
 def _adapted_homes(metrics: dict[str, Figures]) -> list[tuple[str, str]]:
@@ -156,14 +156,15 @@ def _beside_reference(metrics: dict[str, Figures], params: dict[str, Any]) -> st
             ]
         )
     at_fixed = f"here, threshold {params.get('fixed_threshold', '')}".rstrip()
-    return _table(["training", "in %", "reference", "here, calibrated", at_fixed, "key"], rows)
+    return markdown_table(["training", "in %", "reference", "here, calibrated", at_fixed, "key"], rows)
 
 
 def _setting(root: Path, params: dict[str, Any]) -> str:
     """Network, images, classes, hardware and versions behind the results."""
     classes = ", ".join(str(row["class"]).replace("_", " ") for row in read_table(root / "plots/novel_classes.csv"))
     records = {method: read_json(root / f"plots/record_{method}.json") for method in METHODS}
-    network = f"ResNet-{params['resnet_depth']}, {records['meta']['weights']:,} weights"
+    depth = 2 + 2 * sum(params["resnet_blocks"])
+    network = f"ResNet-{depth} of {max(params['resnet_widths'])} channels, {records['meta']['weights']:,} weights"
     lines = [
         f"- Parameters: `params.yaml` as committed. Data set {params['dataset']}, seed {params['seed']}; {network}.",
         f"- Unseen classes: {classes}.",
@@ -213,7 +214,7 @@ def parameters(root: Path) -> str:
             raise UserError(f"params.yaml: found {line!r}; must be `name: value # meaning [reference]`, in a section")
         name, value, meaning, theirs = found.groups()
         rows.append([f"`{name}`", f"`{value}`", meaning, theirs or ""])
-        parts[-1] = _table(["parameter", "default", "meaning", "reference"], rows)
+        parts[-1] = markdown_table(["parameter", "default", "meaning", "reference"], rows)
     return "\n\n".join(parts)
 
 
@@ -234,7 +235,7 @@ def code_map(root: Path) -> str:
         path = file.relative_to(root).as_posix()
         if path not in listed and file.name != "__init__.py":
             rows.append([f"[{path}]({path})", _docstring(file)])
-    return _table(["file", "what it is for"], rows)
+    return markdown_table(["file", "what it is for"], rows)
 
 
 def _docstring(path: Path) -> str:
@@ -242,7 +243,7 @@ def _docstring(path: Path) -> str:
     return text.split("\n")[0]
 
 
-def _table(heading: list[str], rows: list[list[str]]) -> str:
+def markdown_table(heading: list[str], rows: list[list[str]]) -> str:
     lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 

@@ -1,0 +1,71 @@
+"""Make the record of experiments: each line of studies/runs.yaml is a run of the pipeline and a file in studies/.
+
+    python scripts/run_studies.py                  those that have no file yet, in turn
+    python scripts/run_studies.py seed_2 seed_3    these, again if need be
+
+Killed and run again, it goes on where it was. `--threads 1` lets two such commands share two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from ruamel.yaml import YAML
+from run_config import read_overrides, run_pipeline
+
+from oneshot.comparison import METHODS
+from oneshot.errors import UserError
+from oneshot.files import read_json, read_table, write_json
+from oneshot.stage import run_stage
+
+RECORD = ROOT / "studies/runs.yaml"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run experiments, and record them in studies/.")
+    parser.add_argument("names", nargs="*", help="which; those without a file in studies/ if none is named")
+    parser.add_argument("--threads", type=int, help="CPU threads of each training")
+    arguments = parser.parse_args()
+    studies = load_studies()
+    for name in arguments.names:
+        if name not in studies:
+            raise UserError(f"{os.path.relpath(RECORD)}: has no {name}; it has {', '.join(studies)}")
+    for name in arguments.names or [name for name in studies if not result_file(name).exists()]:
+        study = studies[name]
+        overrides = read_overrides(ROOT / study["config"], []) if "config" in study else {}
+        overrides |= study["set"] | ({"threads": arguments.threads} if arguments.threads else {})
+        print(f"{name}: {study['why']}", flush=True)
+        folder = run_pipeline(name, overrides)
+        write_json(result_file(name), {"why": study["why"], "parameters": overrides, **results(folder)})
+
+
+def load_studies() -> dict[str, dict[str, Any]]:
+    """The lines of studies/runs.yaml."""
+    studies = YAML(typ="safe").load(RECORD.read_text(encoding="utf-8"))
+    for name, study in studies.items():
+        if not {"why", "set"} <= set(study) <= {"why", "set", "config"}:
+            raise UserError(f"{os.path.relpath(RECORD)}: {name}: must have `why` and `set`, and may have `config`")
+    return dict(studies)
+
+
+def result_file(name: str) -> Path:
+    """Where a study's figures are recorded."""
+    return ROOT / "studies" / f"{name}.json"
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """Metrics of both trainings, their records, and the figures of each new class."""
+    metrics = {method: read_json(folder / f"metrics/{method}.json") for method in METHODS}
+    records = {f"record_{method}": read_json(folder / f"plots/record_{method}.json") for method in METHODS}
+    return metrics | records | {"classes": read_table(folder / "plots/novel_classes.csv")}
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,238 @@
+"""Write docs/experiments.md, tables of the record of experiments, from metrics/ and studies/.
+
+python scripts/write_experiments.py      (after `dvc repro` or scripts/run_studies.py)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+import numpy as np
+import yaml
+from run_studies import load_studies
+from write_readme import markdown_table
+
+from oneshot.comparison import METHODS, flat
+from oneshot.episodes import confidence
+from oneshot.files import read_json, read_table, write_text
+from oneshot.stage import run_stage
+
+MAIN = {
+    "unseen.triplet_accuracy": "triplet accuracy, unseen classes",
+    "unseen.binary_accuracy": "binary accuracy at the calibrated threshold, unseen classes",
+    "unseen.binary_accuracy_best": "binary accuracy at the best threshold, unseen classes",
+    "one_shot.accuracy": "one-shot accuracy among all unseen classes",
+    "five_shot.accuracy": "five-shot accuracy among all unseen classes",
+    "seen.triplet_accuracy": "triplet accuracy, seen classes",
+    "seen.binary_accuracy": "binary accuracy, seen classes",
+    "unseen_reference.binary_accuracy": "binary accuracy, unseen classes, negatives seen",
+    "adapted_all.unseen_reference.triplet_accuracy": "triplet accuracy, adapted on all images, negatives seen",
+    "adapted_all.unseen_reference.binary_accuracy": "binary accuracy, adapted on all images, negatives seen",
+}
+PUBLISHED = {  # CIFAR-FS, 5-way 1-shot and 5-shot, trained from scratch, as the papers give them
+    "MAML": (58.9, 71.5),
+    "R2D2": (65.3, 79.4),
+    "ProtoNet, ResNet-12": (72.2, 83.5),
+    "MetaOptNet, ResNet-12": (72.6, 84.3),
+    "RFS, ResNet-12": (71.5, 86.0),
+    "RFS distilled, ResNet-12": (73.9, 86.9),
+    "SKD-GEN1, ResNet-12": (76.9, 88.9),
+    "HCTransformers, ViT-S": (78.9, 90.5),
+}
+Study = dict[str, Any]
+
+BOOTSTRAPS = 10_000
+
+
+def main() -> None:
+    write_text(ROOT / "docs/experiments.md", page(ROOT))
+    print("docs/experiments.md: written")
+
+
+def page(root: Path) -> str:
+    """The whole page, from the project in `root`."""
+    done = {name: read_json(root / f"studies/{name}.json") for name in load_studies() if _there(root, name)}
+    default: Study = {method: read_json(root / f"metrics/{method}.json") for method in METHODS}
+    default["classes"] = read_table(root / "plots/novel_classes.csv")
+    seed = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["seed"]
+    runs = {f"seed {seed}": default} | {n.replace("_", " "): s for n, s in done.items() if n.startswith("seed_")}
+    others = {n: s for n, s in done.items() if n.startswith(("draw_", "unseen_"))}
+    short = {n: s for n, s in done.items() if "validation" in s["classic"]}
+    parts = [
+        "# Record of experiments",
+        "Written by `python scripts/write_experiments.py` from `metrics/` and `studies/`; do not edit. Each line of "
+        "[studies/runs.yaml](../studies/runs.yaml) is a run of the pipeline: `make studies` makes those that are "
+        f"missing. Done so far: {len(done)} of {len(load_studies())}.",
+        f"## The default, {len(runs)} seed{'s' if len(runs) > 1 else ''}, in %",
+        "`± t`: half-width of Student's 95 % interval over seeds. `classes`: 95 % interval of a bootstrap over the "
+        f"unseen classes ({BOOTSTRAPS:,} draws), each class's mean over the seeds taken as its figure.",
+        seeds_table(runs),
+        "## What adaptation gains, in points of triplet accuracy",
+        "Paired: the same seeds, classes and supports; 95 % intervals (Student's) over the classes of all seeds. "
+        "*Prototype*: how often an image of the class is nearer to the mean of the same supports "
+        "than one of another class.",
+        gains_table(runs),
+        "## One threshold or several, in %",
+        thresholds_table(default),
+    ]
+    if others:
+        parts += ["## Other unseen classes, in %", runs_table({"default": default} | others, MAIN)]
+    if "pure_triplet" in done:
+        rows = {"default": default, "triplets alone": done["pure_triplet"]}
+        parts += ["## The triplet loss alone, at the same budget, in %", runs_table(rows, MAIN)]
+    if "cifar_fs" in done:
+        parts += ["## CIFAR-FS, 5-way, in %", cifar_fs_table(done["cifar_fs"])]
+    if short:
+        parts += [
+            "## Ablations, on validation classes, in %",
+            "Each changes one thing; 100,000 images a training unless the line changes that. "
+            "The unseen classes take no part.",
+            ablation_table(short),
+        ]
+    if (root / "studies/adaptation_classic.csv").exists():
+        parts += [
+            "## How far to adapt, chosen on validation classes",
+            "Mean gain in triplet accuracy over the frozen network ± its standard error, in points "
+            "(`scripts/search_adaptation.py`).",
+            adaptation_table(root),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _there(root: Path, name: str) -> bool:
+    return (root / f"studies/{name}.json").exists()
+
+
+def seeds_table(runs: dict[str, Study]) -> str:
+    """Means over seeds, with an interval over seeds, and one over classes where figures by class are at hand."""
+    by_class = {"unseen.triplet_accuracy": "triplet_accuracy", "unseen.binary_accuracy": "binary_accuracy"}
+    rows = []
+    for key, words in MAIN.items():
+        row = [words, f"`{key}`"]
+        for method in METHODS:
+            cell = interval([flat(run[method])[key] for run in runs.values()], " t")
+            if column := by_class.get(key):
+                low, high = bootstrap([[r[f"{method}_{column}"] for r in run["classes"]] for run in runs.values()])
+                cell += f" (classes {100 * low:.1f} to {100 * high:.1f})"
+            row.append(cell)
+        rows.append(row)
+    return markdown_table(["measure", "key", *METHODS], rows)
+
+
+def gains_table(runs: dict[str, Study]) -> str:
+    """Gains of adapted over frozen networks, and of meta over classic, both adapted."""
+    names = [key for key in next(iter(runs.values()))["classic"] if key.startswith("adapted_") and "seen" not in key]
+    rows = []
+    for name in names:
+        adapted, frozen = ({m: _column(runs, f"{m}_{c}") for m in METHODS} for c in _columns(name))
+        cells = [interval(adapted[m] - frozen[m], "") for m in METHODS]
+        cells.append(interval(adapted["meta"] - adapted["classic"], ""))
+        prototypes = [100 * float(_column(runs, f"{m}_{name}_prototype_accuracy_frozen").mean()) for m in METHODS]
+        rows.append([name.removeprefix("adapted_"), *cells, *(f"{value:.2f}" for value in prototypes)])
+    heading = ["images", "classic, over frozen", "meta, over frozen", "meta over classic, both adapted"]
+    return markdown_table([*heading, "classic, frozen, prototype", "meta, frozen, prototype"], rows)
+
+
+def _columns(name: str) -> tuple[str, str]:
+    return f"{name}_triplet_accuracy", "triplet_accuracy"
+
+
+def _column(runs: dict[str, Study], column: str) -> np.ndarray:
+    return np.array([float(row[column]) for run in runs.values() for row in run["classes"]])
+
+
+def thresholds_table(default: Study) -> str:
+    """The reference's second hypothesis: one fixed, calibrated, best threshold, or one for each class."""
+    kinds = {
+        "binary_accuracy_fixed": "0.7, as the reference",
+        "binary_accuracy": "calibrated on seen classes",
+        "binary_accuracy_best": "the best single one, known in hindsight",
+        "binary_accuracy_own_thresholds": "the best one for each class, known in hindsight",
+    }
+    rows = [
+        [words, *(f"{100 * default[method]['unseen'][key]:.2f}" for method in METHODS)] for key, words in kinds.items()
+    ]
+    return markdown_table(["threshold", *METHODS], rows)
+
+
+def runs_table(runs: dict[str, Study], measures: dict[str, str]) -> str:
+    """A line for each measure, two columns for each run."""
+    rows = []
+    for key, words in measures.items():
+        cells = [f"{100 * flat(run[method])[key]:.2f}" for run in runs.values() for method in METHODS]
+        rows.append([words, *cells])
+    return markdown_table(["measure", *(f"{name}, {method}" for name in runs for method in METHODS)], rows)
+
+
+def cifar_fs_table(study: Study) -> str:
+    """Beside published figures."""
+    rows = [[name, f"{one:.1f}", f"{five:.1f}"] for name, (one, five) in PUBLISHED.items()]
+    for method in METHODS:
+        sampled = study[method]["sampled_episodes"]
+        cells = [
+            f"{100 * sampled[shot]['accuracy']:.2f} ± {100 * sampled[shot]['ci95']:.2f}"
+            for shot in ("one_shot", "five_shot")
+        ]
+        rows.append([f"**{method}, here**", *cells])
+    return markdown_table(["", "1-shot", "5-shot"], sorted(rows, key=lambda row: float(row[1].split()[0])))
+
+
+def ablation_table(studies: dict[str, Study]) -> str:
+    """What each short run gives on validation classes, beside the one that changes nothing."""
+    measure: dict[str, Callable[[Study], float]] = {
+        "triplet": lambda metrics: float(metrics["validation"]["triplet_accuracy"]),
+        "one-shot": lambda metrics: float(metrics["validation"]["one_shot"]["accuracy"]),
+    }
+    rows = []
+    for name, study in studies.items():
+        changed = load_studies()[name]["set"]
+        cells = [f"{100 * get(study[method]):.2f}" for method in METHODS for get in measure.values()]
+        shown = ", ".join(f"`{key}: {value}`" for key, value in changed.items()) or "nothing"
+        rows.append([shown, study["why"], *cells, f"{study['record_meta']['images']:,}"])
+    heading = [f"{method}, {words}" for method in METHODS for words in measure]
+    return markdown_table(["changed", "why", *heading, "images"], rows)
+
+
+def adaptation_table(root: Path) -> str:
+    """The grid of scripts/search_adaptation.py."""
+    rows = [row for method in METHODS for row in read_table(root / f"studies/adaptation_{method}.csv")]
+    places = list(dict.fromkeys((row["method"], row["shots"]) for row in rows))
+    lines = []
+    for rate, steps in dict.fromkeys((row["learning_rate"], row["steps"]) for row in rows):
+        cells = []
+        for place in places:
+            (row,) = [
+                r for r in rows if ((r["method"], r["shots"]), r["learning_rate"], r["steps"]) == (place, rate, steps)
+            ]
+            cells.append(f"{100 * row['gain']:+.2f} ± {100 * row['standard_error']:.2f}")
+        lines.append([str(rate), str(steps), *cells])
+    heading = [f"{method}, {shots} image{'' if str(shots) == '1' else 's'}" for method, shots in places]
+    return markdown_table(["learning rate", "steps", *heading], lines)
+
+
+def interval(values: Any, label: str) -> str:
+    """Mean, and the half-width of Student's 95 % interval where there is more than one value; in %."""
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) < 2:
+        return f"{100 * mean(values.tolist()):.2f}"
+    result = confidence(values)
+    return f"{100 * result.accuracy:.2f} ±{label} {100 * result.ci95:.2f}"
+
+
+def bootstrap(figures: list[list[float]]) -> tuple[float, float]:
+    """95 % interval of the mean over classes (seeds, classes), by drawing classes with replacement."""
+    by_class = np.array(figures, dtype=np.float64).mean(axis=0)
+    draws = np.random.default_rng(0).choice(by_class, (BOOTSTRAPS, len(by_class))).mean(axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
+
+
+if __name__ == "__main__":
+    run_stage(main)
