@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torchvision.datasets import CIFAR100
+from torchvision.datasets import CIFAR100, MNIST
 
 from oneshot import download
 from oneshot.dataset import Dataset, save_dataset
@@ -173,7 +173,7 @@ def test_parameters_know_the_data_sets():
 
     from oneshot.params import Params
 
-    assert set(get_args(Params.model_fields["dataset"].annotation)) == set(DATASETS)
+    assert set(get_args(Params.model_fields["dataset"].annotation)) == {*DATASETS, "folder"}
 
 
 # --- Sources that are good -----------------------------------------------------------------------
@@ -476,3 +476,52 @@ def test_the_real_cifar100(cifar100):
     assert cifar100.class_names[90:] == [
         *("train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm")
     ]
+
+
+def idx(values: np.ndarray) -> bytes:
+    """An array of bytes in MNIST's file format."""
+    return bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape) + values.tobytes()
+
+
+@pytest.fixture
+def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Files as MNIST's, of 20 training and 10 test images, in torchvision's tables; its mirrors lead nowhere."""
+    random = np.random.default_rng(0)
+    files = {}
+    for (name, _), count in zip(MNIST.resources, (20, 20, 10, 10), strict=True):
+        values = random.integers(0, 256, (count, 28, 28)) if "images" in name else np.arange(count) % 10
+        files[name] = gz(idx(values.astype(np.uint8)))
+    monkeypatch.setattr(MNIST, "resources", [(name, md5(content)) for name, content in files.items()])
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/", "http://127.0.0.1:10/"])
+    return files
+
+
+def test_mnist_from_a_local_folder(tmp_path: Path, small_mnist: dict[str, bytes]) -> None:
+    for layout in ("plain", "torchvision/MNIST/raw"):
+        (tmp_path / layout).mkdir(parents=True)
+        for name, content in small_mnist.items():
+            (tmp_path / layout / name).write_bytes(content)
+        found = fetch_dataset("mnist", tmp_path / "raw", str(tmp_path / layout.split("/")[0]))
+        assert found.train_images.shape == (20, 28, 28, 1) and found.test_images.shape == (10, 28, 28, 1)
+        assert found.train_images.dtype == np.uint8 and found.train_labels.dtype == np.int64
+        assert found.train_labels.tolist() == [*range(10)] * 2 and found.class_names[7] == "seven"
+    name = min(small_mnist)
+    (tmp_path / "plain" / name).write_bytes(small_mnist[name] + b"x")
+    with pytest.raises(UserError, match=f"{name} has md5"):
+        fetch_dataset("mnist", tmp_path / "raw", str(tmp_path / "plain"))
+    assert (tmp_path / "plain" / name).exists()
+
+
+def test_mnist_from_a_mirror_and_from_the_second_address(
+    tmp_path: Path, small_mnist: dict[str, bytes], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers |= {f"/mnist/{name}": body(content) for name, content in small_mnist.items()}
+    first = fetch_dataset("mnist", tmp_path / "raw-1", f"{server.url}/mnist")
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/", f"{server.url}/mnist/"])
+    second = fetch_dataset("mnist", tmp_path / "raw-2", None)
+    assert first.train_images.tobytes() == second.train_images.tobytes()
+    server.answers[f"/mnist/{min(small_mnist)}"] = body(gz(b"something else"))
+    with pytest.raises(UserError, match="the file has md5"):
+        fetch_dataset("mnist", tmp_path / "raw-3", None)
+    assert not (tmp_path / "raw-3/mnist").exists()
+    fetch_dataset("mnist", tmp_path / "raw-2", "http://127.0.0.1:9/")  # kept, verified, and not fetched again

@@ -36,6 +36,7 @@ TIMEOUT = 30  # seconds that a server may stay silent
 SIZE_LIMIT = 2**30  # bytes of a download and of what it unpacks to: above it, it is no data set of ours
 CHUNK = 2**16  # bytes; small, since a hostile archive makes a thousand times as much of them
 XZ_MEMORY = 2**29  # bytes that unpacking may claim; `xz -9` needs 2**26
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 TEST_DIGITS = 50  # test images of each digit
 
 
@@ -78,8 +79,7 @@ def digits(raw: Path, source: str | None) -> Dataset:
     labels = found.target.astype(np.int64)
     test = np.sort(np.concatenate([np.flatnonzero(labels == c)[-TEST_DIGITS:] for c in range(10)]))
     train = np.setdiff1d(np.arange(len(labels)), test)
-    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-    return Dataset(images[train], labels[train], images[test], labels[test], names)
+    return Dataset(images[train], labels[train], images[test], labels[test], DIGITS)
 
 
 def cifar100(raw: Path, source: str | None) -> Dataset:
@@ -104,10 +104,29 @@ def cifar100(raw: Path, source: str | None) -> Dataset:
     )
 
 
+def mnist(raw: Path, source: str | None) -> Dataset:
+    """MNIST's handwritten digits, 28x28."""
+    from torchvision.datasets import MNIST
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    folder = obtain_files(MNIST.mirrors, dict(MNIST.resources), raw / "mnist", source)
+    arrays = []
+    with _workspace(raw) as work:
+        for name in dict(MNIST.resources):  # images and labels to train on, then those to test on
+            plain = work / name.removesuffix(".gz")
+            with open(plain, "wb") as file:
+                file.writelines(_decompressed(folder / name))
+            read = read_image_file if "images" in name else read_label_file
+            arrays.append(read(str(plain)).numpy())
+    train_images, train_labels, test_images, test_labels = arrays
+    return Dataset(train_images[..., np.newaxis], train_labels, test_images[..., np.newaxis], test_labels, DIGITS)
+
+
 # Another data set is one more function above and one more line here.
 DATASETS: dict[str, Callable[[Path, str | None], Dataset]] = {
     "digits": digits,
     "cifar100": cifar100,
+    "mnist": mnist,
 }
 
 
@@ -146,6 +165,47 @@ def obtain(archive: Archive, raw: Path, source: str | None) -> Path:
             shutil.rmtree(kept)  # what an earlier call left is wrong by now
         os.replace(work / archive.folder, kept)
     return kept
+
+
+def obtain_files(mirrors: list[str], files: dict[str, str], kept: Path, source: str | None) -> Path:
+    """A folder that holds `files` (name -> md5), all verified: `kept`, downloaded to from the first mirror that has
+    them, or a local folder that `source` names, which is only read.
+
+    Raises:
+        UserError: naming the source, what is wrong with it, and what to do.
+    """
+    if not _mistake(kept, files):
+        return kept
+    if source is not None and not source.lower().startswith(("http://", "https://")):
+        local = Path(source).expanduser()
+        folder = next(
+            (path for path in (local, local / "MNIST/raw", local / "raw") if (path / min(files)).exists()), local
+        )
+        if mistake := _mistake(folder, files):
+            raise _refusal(folder, mistake)
+        return folder
+    with _workspace(kept.parent) as work:
+        (work / kept.name).mkdir()
+        for name in files:
+            _download_from([source] if source else mirrors, name, files[name], work / kept.name / name)
+        if kept.exists():
+            shutil.rmtree(kept)  # what an earlier call left is wrong by now
+        os.replace(work / kept.name, kept)
+    return kept
+
+
+def _download_from(mirrors: list[str], name: str, expected: str, target: Path) -> None:
+    """Download a file from the first of several addresses that serves it with the right md5."""
+    for place, mirror in enumerate(mirrors, start=1):
+        url = f"{mirror.rstrip('/')}/{name}"
+        try:
+            _download(url, target)
+            if (found := md5(target)) != expected:
+                raise _refusal(_shown(url), f"the file has md5 {found}, expected {expected}")
+            return
+        except UserError:
+            if place == len(mirrors):
+                raise
 
 
 def _mistake(folder: Path, files: dict[str, str]) -> str | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oneshot.errors import UserError
+
 # One stream of random numbers for each purpose, so that no two purposes share draws.
 STREAMS = ("weights", "classic", "meta", "batch_norm", "adaptation", "supports", "episodes")
 
@@ -41,7 +43,16 @@ class ClassPool:
         return len(self.images)
 
     def draw_classes(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """`count` different classes (count,)."""
+        """`count` different classes (count,).
+
+        Raises:
+            UserError: there are fewer.
+        """
+        if count > len(self):
+            raise UserError(
+                f"params.yaml: classic_batch_classes, task_classes: found {count}; must be at most {len(self)}, "
+                "the seen classes"
+            )
         return rng.choice(len(self), count, replace=False)
 
     def class_batches(self, rng: np.random.Generator, classes: np.ndarray, size: int, steps: int) -> list[Batch]:
