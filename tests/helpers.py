@@ -41,6 +41,8 @@ TINY = {
     "episode_count": 20,
     "episode_ways": 2,
     "episode_queries": 3,
+    "adapt_shots": [1, 5],
+    "adapt_draws": 2,
     **{f"adapt_{method}_steps": [2, 2, 2] for method in ("classic", "meta")},
     **{f"adapt_{method}_learning_rate": [0.01, 0.01, 0.01] for method in ("classic", "meta")},
     "adapt_batch_size": 12,

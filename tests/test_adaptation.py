@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny_learner, tiny_params
+from torch.nn import functional as F
 
-from oneshot.adaptation import Pace, adapt, pace
+from oneshot.adaptation import Pace, adapt_metric, adapt_network, pace
 from oneshot.losses import random_triplet_loss
-from oneshot.sampling import random_stream
+from oneshot.sampling import ClassPool, random_stream
 
 
 def adapted(params, learner, classes=(0,), seed=3, steps=2, rate=0.1):
     rng, pool = random_stream(seed, "supports", 0), learner.pool
     how_far = Pace(steps, rate)
-    return adapt(params, learner.compute, learner.network, learner.store, pool, np.array(classes), rng, how_far)
+    return adapt_network(params, learner.compute, learner.network, learner.store, pool, np.array(classes), rng, how_far)
 
 
 def test_the_network_stays_as_it_is():
@@ -34,12 +35,41 @@ def test_statistics_of_batch_norm_are_frozen():
     assert torch.equal(found, expected)
 
 
-def test_no_steps_no_change():
+def unit_vectors(learner, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    rows = sum(len(rows) for rows in learner.pool.images)
+    return F.normalize(torch.randn(rows, 6, generator=generator) + torch.randn(6, generator=generator), dim=1)
+
+
+@pytest.mark.parametrize("classes", [(0,), (0, 1, 2)])
+def test_metric_is_plain_gradient_descent_from_the_identity(classes):
     params = tiny_params()
     learner = tiny_learner(params)
-    clone = adapted(params, learner, steps=0)
-    for ours, theirs in zip(clone.parameters(), learner.network.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    vectors, pool = unit_vectors(learner), learner.pool
+    found = adapt_metric(params, vectors, pool, np.array(classes), random_stream(3, "supports", 0), Pace(3, 0.5)).matrix
+    matrix = torch.eye(6)
+    for batch in pool.triplet_batches(random_stream(3, "supports", 0), np.array(classes), params.adapt_batch_size, 3):
+        gradient = torch.zeros(6, 6)
+        anchors, positives, negatives = vectors[batch.images].chunk(3)
+        for a, p, n in zip(anchors, positives, negatives, strict=True):
+            gap = (matrix @ a) @ (matrix @ n) - (matrix @ a) @ (matrix @ p)
+            slope = torch.sigmoid(params.adapt_soft_scale * gap)  # of the soft margin; below, of (Ma)'(M(n - p))
+            gradient += slope * matrix @ (torch.outer(a, n - p) + torch.outer(n - p, a)) / len(anchors)
+        matrix = matrix - 0.5 * gradient
+    torch.testing.assert_close(found, matrix)
+
+
+def test_a_single_support_teaches_a_metric_its_direction():
+    """A support that is its own positive: its direction, less that of the negatives, counts for more afterwards."""
+    params = tiny_params(adapt_batch_size=300)
+    learner = tiny_learner(params)
+    pool = ClassPool([learner.pool.images[0][:1], *learner.pool.images[1:]])
+    vectors = unit_vectors(learner)
+    metric = adapt_metric(params, vectors, pool, np.array([0]), random_stream(3, "supports", 0), Pace(20, 1.0))
+    support, rest = vectors[pool.images[0]], vectors[np.concatenate(pool.images[1:])]
+    before, after = rest @ support.T, metric(rest) @ metric(support).T
+    assert after.mean() < before.mean() - 0.05
+    assert metric(rest).norm(dim=1).allclose(torch.ones(len(rest)))
 
 
 @pytest.mark.parametrize("classes", [(0,), (0, 1, 2)])
@@ -55,7 +85,7 @@ def test_same_as_a_plain_loop(classes, kind):
         optimizer = torch.optim.Adam(slow.parameters(), lr=0.01, betas=(0.0, 0.999))
     for batch in learner.pool.triplet_batches(rng, np.array(classes), params.adapt_batch_size, 3):
         loss = random_triplet_loss(
-            slow(learner.store.augmented(batch.images, rng)), params.triplet_margin, params.triplet_soft_scale
+            slow(learner.store.augmented(batch.images, rng)), params.triplet_margin, params.adapt_soft_scale
         )
         optimizer.zero_grad()
         loss.backward()
@@ -72,7 +102,7 @@ def test_adaptation_lowers_the_loss_on_its_task():
     clone = adapted(params, learner, steps=40, rate=0.003)
     with torch.no_grad():
         losses = [
-            random_triplet_loss(network.eval()(images), params.triplet_margin, params.triplet_soft_scale).item()
+            random_triplet_loss(network.eval()(images), params.triplet_margin, params.adapt_soft_scale).item()
             for network in (learner.network, clone)
         ]
     assert losses[1] < 0.9 * losses[0]

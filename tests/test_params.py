@@ -41,7 +41,7 @@ def test_committed_parameters_are_valid():
         ("pretrained_weights", "download", "needs backbone resnet18"),
         ("class_split", "cifar_fs", "must be 20 with class_split cifar_fs"),
         ("episode_ways", 11, "must be at most 10"),
-        ("adapt_meta_steps", [5], "must be 3 numbers"),
+        ("adapt_meta_steps", [5], "must be 6 numbers"),
         ("adapt_classic_learning_rate", [0.1, 0.1, 0], "must be above 0"),
         ("flip_average", 1, "must be true or false"),
         ("adapt_shots", 5, "must be a list such as [1, 5]"),

@@ -29,7 +29,7 @@ from oneshot.sampling import random_stream
 from oneshot.subject import Subject
 
 Figures = dict[str, Any]
-SHOT_NAMES = {1: "one_shot", 5: "five_shot"}
+HEADLINE_SHOTS = (1, 5)
 
 
 @dataclass
@@ -68,8 +68,8 @@ def evaluate(subject: Subject, thresholds: dict[str, Any]) -> tuple[Figures, lis
         # The headline figures stand at the top; those of validation classes beside their other figures.
         home = metrics if group.name == "unseen" else metrics[group.name]
         group.supports = [subject.embed_train(subject.supports(label)) for label in group.classes]
-        home |= {name: _all_classes(subject, group, shots) for shots, name in SHOT_NAMES.items()}
-        home["sampled_episodes"] = {name: _sampled(subject, group, shots) for shots, name in SHOT_NAMES.items()}
+        home |= {shot_name(k): _all_classes(subject, group, k) for k in sorted({*HEADLINE_SHOTS, *params.adapt_shots})}
+        home["sampled_episodes"] = {shot_name(k): _sampled(subject, group, k) for k in HEADLINE_SHOTS}
     table = _per_class(subject, novel[-1], threshold)
     # What one threshold for each class could at most bring.
     metrics[novel[-1].name]["binary_accuracy_own_thresholds"] = float(
@@ -82,6 +82,11 @@ def evaluate(subject: Subject, thresholds: dict[str, Any]) -> tuple[Figures, lis
     metrics["adapted_seen_all"] = _adapted_seen(subject, seen, thresholds["adapted_all"]["threshold"])
     pairs = pair_similarities(novel[-1].embeddings, novel[-1].labels)
     return metrics, table, roc_table(*pairs, Calibration(**thresholds["frozen"]))
+
+
+def shot_name(shots: int) -> str:
+    """What metrics call N-way K-shot classification with `shots` supports of each class."""
+    return {1: "one_shot", 5: "five_shot"}.get(shots, f"{shots}_shot")
 
 
 def _group(subject: Subject, name: str, classes: list[int]) -> Group:
@@ -178,10 +183,8 @@ def _adapted(
         }
         figures[f"{group.name}_reference"] = against_seen.figures()
         if shots:
-            name = SHOT_NAMES.get(shots, f"{shots}_shot")
-            (figures if group.name == "unseen" else figures[group.name])[name] = _adapted_episodes(
-                subject, group, shots
-            )
+            home = figures if group.name == "unseen" else figures[group.name]
+            home[shot_name(shots)] = _adapted_episodes(subject, group, shots)
     rows = np.stack(list(of_each_class.values()), axis=1).tolist()
     return figures, [dict(zip(of_each_class, row, strict=True)) for row in rows]
 

@@ -47,7 +47,10 @@ class Params(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    dataset: Literal["cifar100", "digits"]
+    dataset: Literal["cifar100", "mnist", "digits", "folder"]
+    data_folder: Annotated[str, Field(min_length=1)]
+    image_size: Annotated[Int, Field(ge=8, le=512)]
+    folder_test_share: Annotated[Float, Field(ge=0.01, le=0.9)]
     unseen_classes: Two
     class_split: Literal["last", "random", "cifar_fs"]
     validation_classes: Annotated[Int, Field(ge=0, le=10**6)]
@@ -110,11 +113,13 @@ class Params(BaseModel):
     adapt_shots: Annotated[list[Count], Field(max_length=8)]
     adapt_draws: Annotated[Int, Field(ge=1, le=10**4)]
     adapt_episodes: Two
+    adapt_weights: Literal["metric", "all"]
     adapt_optimizer: Literal["sgd", "adam"]
     adapt_classic_steps: StepCounts
     adapt_classic_learning_rate: Rates
     adapt_meta_steps: StepCounts
     adapt_meta_learning_rate: Rates
+    adapt_soft_scale: Weight
     adapt_batch_size: Annotated[Int, Field(ge=3, le=10**6)]
     adapt_classes: Two
     adapt_negatives: Count
@@ -126,9 +131,9 @@ class Params(BaseModel):
     checkpoint_steps: Count
 
 
-# What is known of a data set before it is there: classes, training and test images of a class
-# (the fewest of any class), side in pixels.
-_KNOWN = {"cifar100": (100, 500, 100, 32), "digits": (10, 120, 50, 8)}
+# What is known of a data set before it is there: classes, and training images of the class with the fewest.
+_KNOWN = {"cifar100": (100, 500), "mnist": (10, 5421), "digits": (10, 120)}
+_UNKNOWN = (10**7, 10**7)  # a folder of pictures: later stages find out
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
@@ -156,7 +161,9 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 
 def _impossible(p: Params) -> Any:
     """Yield (key, value, what is allowed) for values that are fine alone but not together."""
-    classes, train_images, _, _ = _KNOWN[p.dataset]
+    classes, train_images = _KNOWN.get(p.dataset, _UNKNOWN)
+    if p.dataset == "folder" and p.data_folder == "none":
+        yield "data_folder", "none", "must be a folder with a folder of pictures for each class, with dataset folder"
     seen = classes - p.unseen_classes - p.validation_classes
     if p.class_split == "cifar_fs":
         if p.dataset != "cifar100":

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from oneshot.adaptation import Pace, adapt, pace
+from oneshot.adaptation import Clone, Metric, Pace, adapt_metric, adapt_network, pace
 from oneshot.compute import set_up
 from oneshot.dataset import load_dataset
 from oneshot.episodes import draw_supports
@@ -38,6 +38,10 @@ class Subject:
         dataset = load_dataset(data)
         self.names = dataset.class_names
         self.split = load_split(split_file)
+        if params.adapt_classes > (seen := len(self.split.seen)):
+            raise UserError(
+                f"params.yaml: adapt_classes: found {params.adapt_classes}; must be at most {seen}, the seen classes"
+            )
         self.test_labels = dataset.test_labels
         # Without augmentation, a lone support would be its own positive: a pair that teaches nothing.
         augmentation = "crop" if params.augmentation == "none" else params.augmentation
@@ -49,24 +53,33 @@ class Subject:
         """The numbers of images to adapt on, by the name that metrics give them; None stands for all."""
         return {f"adapted_{shots}": shots for shots in self.params.adapt_shots} | {"adapted_all": None}
 
-    def embed_train(self, rows: np.ndarray, network: SiameseNetwork | None = None) -> Tensor:
+    def embed_train(self, rows: np.ndarray, clone: Clone | None = None) -> Tensor:
         """Unit vectors (len(rows), D) of training images, by the trained network or a clone of it."""
-        return self._embed(self.train_images, rows, network)
+        return self._by(clone, self.train_images, self._frozen_train, rows)
 
-    def embed_test(self, rows: np.ndarray, network: SiameseNetwork | None = None) -> Tensor:
+    def embed_test(self, rows: np.ndarray, clone: Clone | None = None) -> Tensor:
         """Unit vectors (len(rows), D) of test images, by the trained network or a clone of it."""
-        if network is None or network is self.network:
-            return self._frozen[rows]
-        return self._embed(self.test_images, rows, network)
+        return self._by(clone, self.test_images, self._frozen_test, rows)
+
+    # All images by the trained network, computed once: asked for again and again, beside each clone.
+    @cached_property
+    def _frozen_train(self) -> Tensor:
+        return self._embed(self.network, self.train_images.images)
 
     @cached_property
-    def _frozen(self) -> Tensor:
-        """All test images by the trained network: asked for again and again, beside each clone."""
-        return self._embed(self.test_images, np.arange(len(self.test_labels)), None)
+    def _frozen_test(self) -> Tensor:
+        return self._embed(self.network, self.test_images.images)
 
-    def _embed(self, store: ImageStore, rows: np.ndarray, network: SiameseNetwork | None) -> Tensor:
+    def _by(self, clone: Clone | None, store: ImageStore, frozen: Tensor, rows: np.ndarray) -> Tensor:
+        if isinstance(clone, Metric):
+            return clone(frozen[rows])
+        if clone is None or clone is self.network:
+            return frozen[rows]
+        return self._embed(clone, store.batch(rows))
+
+    def _embed(self, network: SiameseNetwork, images: Tensor) -> Tensor:
         with self.compute.forward_precision():
-            return embed(network or self.network, store.batch(rows), self.params.flip_average)
+            return embed(network, images, self.params.flip_average)
 
     def test_rows(self, labels: list[int], most: int | None = None) -> np.ndarray:
         """Rows of the test images of these classes, class after class, at most `most` of each."""
@@ -79,7 +92,7 @@ class Subject:
 
     def adapted_to_class(
         self, label: int, shots: int | None, draw: int, pace: Pace | None = None
-    ) -> tuple[SiameseNetwork, np.ndarray]:
+    ) -> tuple[Clone, np.ndarray]:
         """A clone adapted on `shots` images of one class against all seen classes' images, and the rows of those.
 
         Args:
@@ -96,7 +109,7 @@ class Subject:
         rest = [rows for other, rows in self.split.training.items() if other != label]
         return self._adapted(ClassPool([chosen, *rest]), np.array([0]), rng, pace or self.pace(shots)), chosen
 
-    def adapted_to_episode(self, labels: list[int], shots: int, draw: int) -> tuple[SiameseNetwork, list[np.ndarray]]:
+    def adapted_to_episode(self, labels: list[int], shots: int, draw: int) -> tuple[Clone, list[np.ndarray]]:
         """A clone adapted on an N-way support set as a whole, and the rows of that set, class by class.
 
         It is the support set of the frozen network's draw of that number.
@@ -111,5 +124,9 @@ class Subject:
         """How far to adapt on that many images of a class."""
         return pace(self.params, self.about["method"], shots)
 
-    def _adapted(self, pool: ClassPool, classes: np.ndarray, rng: np.random.Generator, pace: Pace) -> SiameseNetwork:
-        return adapt(self.params, self.compute, self.network, self.train_images, pool, classes, rng, pace)
+    def _adapted(self, pool: ClassPool, classes: np.ndarray, rng: np.random.Generator, pace: Pace) -> Clone:
+        if not pace.steps:
+            return self.network
+        if self.params.adapt_weights == "metric":
+            return adapt_metric(self.params, self._frozen_train, pool, classes, rng, pace)
+        return adapt_network(self.params, self.compute, self.network, self.train_images, pool, classes, rng, pace)
