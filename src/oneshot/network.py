@@ -232,9 +232,15 @@ def embed(network: SiameseNetwork, images: Tensor, flip_average: bool, batch: in
     return torch.cat(vectors)
 
 
-def save_model(path: str | Path, network: SiameseNetwork, about: dict[str, Any]) -> None:
-    """Write the network and `about` (plain values) in a file that `load_model` reads on any machine."""
+def save_model(path: str | Path, network: SiameseNetwork, about: dict[str, Any], half: bool = False) -> None:
+    """Write the network and `about` (plain values) in a file that `load_model` reads on any machine.
+
+    Args:
+        half: store numbers in 16 bits, in half the space; `load_model` gives them 32 again.
+    """
     state = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+    if half:
+        state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     buffer = io.BytesIO()  # saving to a path would put the path's name into the bytes
     torch.save({"config": network.config, "state": state, "about": about}, buffer)
     write_bytes(path, buffer.getvalue())

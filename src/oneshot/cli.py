@@ -1,0 +1,195 @@
+"""The command `oneshot`: trained networks at work on people's own pictures."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from oneshot.errors import UserError
+from oneshot.files import write_bytes
+from oneshot.pictures import find_pictures
+from oneshot.recognizer import Gallery, Recognizer, gallery_pictures
+
+SAME, DIFFERENT, FAILED = 0, 1, 2
+
+ABOUT = """\
+Recognise things from one picture, with a network that never saw their class in training.
+
+  oneshot verify cup.jpg photo.jpg             do both show the same class of thing?
+  oneshot enroll known/ --gallery known.npz    remember classes: known/cup/1.jpg, known/pen/1.jpg, ...
+  oneshot classify new/*.jpg --gallery known.npz    what does each picture show, of these?
+  oneshot embed new/ --output vectors.npy      the vectors themselves, a row a picture
+
+A picture may have any size and any format that Pillow reads; its central square is looked at, in 32 x 32 pixels.
+So the thing should fill the picture, as in CIFAR-100, which the networks were trained on."""
+
+CODES = """\
+exit codes: 0 done (verify: same class), 1 verify: different classes, 2 a mistake, or a picture that cannot be read"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the program with its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        code = options.run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = FAILED
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser("oneshot", description=ABOUT, epilog=CODES, formatter_class=formatter)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, words: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".", epilog=CODES)
+        sub.add_argument(
+            "--model",
+            default="meta",
+            metavar="MODEL",
+            help="classic, meta, or the path of a model file (default: meta)",
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    verify = command("verify", run_verify, "say whether two pictures show the same class")
+    verify.add_argument("first", metavar="PICTURE")
+    verify.add_argument("second", metavar="PICTURE")
+    verify.add_argument("--json", action="store_true", help="print JSON")
+
+    enroll = command("enroll", run_enroll, "remember classes from one or a few pictures of each")
+    enroll.add_argument(
+        "folder", metavar="FOLDER", help="with a folder of pictures for each class, or a picture for each"
+    )
+    enroll.add_argument("--gallery", default="gallery.npz", metavar="FILE", help="where to (default: gallery.npz)")
+
+    classify = command("classify", run_classify, "name what pictures show, of the enrolled classes")
+    classify.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file, a folder, or a pattern in quotes")
+    classify.add_argument("--gallery", default="gallery.npz", metavar="FILE", help="from enroll (default: gallery.npz)")
+    classify.add_argument("--json", action="store_true", help="print JSON")
+
+    vectors = command("embed", run_embed, "write the vectors of pictures as npy, with their paths beside them")
+    vectors.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file, a folder, or a pattern in quotes")
+    vectors.add_argument("--output", default="vectors.npy", metavar="FILE", help="where to (default: vectors.npy)")
+    return top
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """`oneshot verify`: exit code 0 for the same class, 1 for different ones."""
+    verdict = Recognizer(options.model).verify(options.first, options.second)
+    if options.json:
+        print(json.dumps(asdict(verdict)))
+    else:
+        print(
+            f"{'same class' if verdict.same else 'different classes'}: similarity {verdict.similarity:.3f}, "
+            f"{'at least' if verdict.same else 'below'} the threshold {verdict.threshold:.3f}\n"
+            f"Of pairs of different classes, {100 * verdict.false_positive_rate:.0f} in 100 reach the threshold, and "
+            f"{100 * verdict.share_as_similar:.0f} in 100 are at least as similar as these two."
+        )
+    return SAME if verdict.same else DIFFERENT
+
+
+def run_enroll(options: argparse.Namespace) -> int:
+    """`oneshot enroll`: broken pictures are named and left out; a class with none left is a mistake."""
+    recognizer, classes = Recognizer(options.model), gallery_pictures(options.folder)
+    vectors, failed = _embedded(recognizer, [path for paths in classes.values() for path in paths])
+    by_class = {name: [vectors[path] for path in paths if path in vectors] for name, paths in classes.items()}
+    if empty := [name for name, found in by_class.items() if not found]:
+        raise UserError(f"{options.folder}: class {empty[0]} has no picture that can be read")
+    gallery = recognizer.gallery({name: np.stack(found) for name, found in by_class.items()})
+    gallery.save(options.gallery)
+    counts = ", ".join(f"{name} ({count})" for name, count in zip(gallery.names, gallery.counts, strict=True))
+    print(f"{options.gallery}: {len(gallery.names)} classes, in brackets their pictures: {counts}")
+    return FAILED if failed else 0
+
+
+def run_classify(options: argparse.Namespace) -> int:
+    """`oneshot classify`: a line for each picture; broken ones are named and left out."""
+    recognizer, gallery = Recognizer(options.model), Gallery.load(options.gallery)
+    vectors, failed = _embedded(recognizer, expand(options.pictures))
+    matches = recognizer.matches(np.stack(list(vectors.values())), gallery) if vectors else []
+    if options.json:
+        rows = [{"picture": str(path)} | asdict(match) for path, match in zip(vectors, matches, strict=True)]
+        print(json.dumps(rows, indent=2))
+    else:
+        width = max((len(str(path)) for path in vectors), default=0)
+        for path, match in zip(vectors, matches, strict=True):
+            named = match.name or f"unknown (nearest: {match.nearest})"
+            print(f"{path!s:{width}}  {match.score:6.3f}  {named}")
+        if matches:
+            print(
+                f"Score: mean similarity to a class's pictures; unknown below {recognizer.threshold:.3f}",
+                file=sys.stderr,
+            )
+    return FAILED if failed else 0
+
+
+def run_embed(options: argparse.Namespace) -> int:
+    """`oneshot embed`: FILE.npy (N, D) float32 unit vectors, and FILE.txt with the path of each row."""
+    vectors, failed = _embedded(Recognizer(options.model), expand(options.pictures))
+    if not vectors:
+        raise UserError("no picture could be read")
+    output = Path(options.output).with_suffix(".npy")
+    buffer = io.BytesIO()
+    np.save(buffer, np.stack(list(vectors.values())))
+    write_bytes(output, buffer.getvalue())
+    write_bytes(output.with_suffix(".txt"), "".join(f"{path}\n" for path in vectors).encode(errors="surrogateescape"))
+    print(f"{output}: {len(vectors)} vectors; {output.with_suffix('.txt')}: their pictures")
+    return FAILED if failed else 0
+
+
+def expand(patterns: Sequence[str]) -> list[Path]:
+    """The pictures that files, folders and patterns stand for, each once, in order.
+
+    Raises:
+        UserError: one stands for nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        if Path(pattern).is_dir():
+            paths = find_pictures(pattern)
+        elif Path(pattern).exists() or not glob.has_magic(pattern):
+            paths = [Path(pattern)]
+        else:
+            paths = sorted(Path(path) for path in glob.glob(pattern, recursive=True) if Path(path).is_file())
+        if not paths:
+            raise UserError(f"{pattern}: no pictures there")
+        found |= dict.fromkeys(paths)
+    return list(found)
+
+
+def _embedded(recognizer: Recognizer, paths: Sequence[Path]) -> tuple[dict[Path, np.ndarray], int]:
+    """The vector of each picture, and how many could not be read; those are named on the way."""
+    vectors: dict[Path, np.ndarray] = {}
+    failed = 0
+    with tqdm(total=len(paths), unit="picture", disable=None if len(paths) > 100 else True) as bar:
+        for path, result in recognizer.embed_each(paths):
+            bar.update()
+            if isinstance(result, UserError):
+                bar.write(f"error: {result}", file=sys.stderr)
+                failed += 1
+            else:
+                vectors[path] = result
+    return vectors, failed
+
+
+if __name__ == "__main__":
+    main()

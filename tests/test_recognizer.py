@@ -1,0 +1,201 @@
+"""Networks at work on pictures, from Python and from the command line, by the numbers of a plain calculation."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny_params
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from oneshot import cli
+from oneshot.errors import UserError
+from oneshot.network import embed, load_model, new_network, save_model
+from oneshot.pictures import read_picture
+from oneshot.recognizer import Gallery, Recognizer, about_model
+
+THRESHOLD = 0.97
+ROC = [{"threshold": t, "fpr": f} for t, f in ((float("inf"), 0.0), (0.99, 0.1), (0.97, 0.2), (0.5, 0.6), (-1.0, 1.0))]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with random weights: it tells plain colours from patterns well enough."""
+    torch.manual_seed(0)
+    network = new_network(tiny_params(), [120.0] * 3, [60.0] * 3)
+    network(torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8))  # statistics of batch norm
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    about = {"method": "meta", "images": 1, "image_size": 16, "seen_classes": ["a", "b"]}
+    save_model(path, network, about_model(about, THRESHOLD, ROC, flip_average=True), half=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders red, stripes and noise, of three pictures each, of different sizes and formats."""
+    root, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for number, suffix in enumerate(("png", "jpg", "webp")):
+        side = 16 * (number + 1)
+        red = np.tile([220.0 - 5 * number, 10, 10], (side, side, 1))
+        stripes = np.where(np.arange(side)[:, None, None] // (side // 4) % 2 > 0, 250, 5) + np.zeros((side, side, 3))
+        noise = np.kron(random.integers(0, 256, (4, 4, 3)), np.ones((side // 4, side // 4, 1)))
+        for name, values in (("red", red), ("stripes", stripes), ("noise", noise)):
+            (root / name).mkdir(exist_ok=True)
+            Image.fromarray(values.astype(np.uint8)).save(root / name / f"{number}.{suffix}")
+    return root
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit code and both outputs of the command line."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return int(caught.value.code or 0), out, err
+
+
+def test_embeddings_are_the_networks(model: Path, pictures: Path) -> None:
+    paths = sorted(pictures.rglob("*.*"))
+    network, _ = load_model(model)
+    images = np.stack([read_picture(path, 16) for path in paths]).transpose(0, 3, 1, 2)
+    expected = embed(network, torch.from_numpy(images.copy()), flip_average=True).numpy()
+    found = Recognizer(model).embed(paths)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found.dtype == np.float32 and np.allclose(np.linalg.norm(found, axis=1), 1)
+
+
+def test_a_verdict_is_the_cosine_beside_the_threshold(model: Path, pictures: Path) -> None:
+    recognizer = Recognizer(model)
+    one, two, other = (pictures / name for name in ("red/0.png", "red/1.jpg", "stripes/0.png"))
+    vectors = recognizer.embed([one, two, other])
+    same, different = recognizer.verify(one, two), recognizer.verify(one, other)
+    assert same.same and same.similarity == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-6)
+    assert not different.same and different.similarity == pytest.approx(float(vectors[0] @ vectors[2]), abs=1e-6)
+    assert (same.threshold, same.false_positive_rate) == (THRESHOLD, pytest.approx(0.2))
+
+
+@pytest.mark.parametrize(("cosine", "rate"), [(0.97, 0.2), (0.98, 0.15), (0.735, 0.4), (-1, 1.0), (0.995, 0.1)])
+def test_false_positive_rates_come_from_the_roc_curve(model: Path, cosine: float, rate: float) -> None:
+    assert Recognizer(model).false_positive_rate(cosine) == pytest.approx(rate)
+
+
+def test_a_class_is_the_mean_of_its_pictures(model: Path, pictures: Path, tmp_path: Path) -> None:
+    recognizer = Recognizer(model)
+    gallery = recognizer.enroll(pictures)
+    assert gallery.names == ["noise", "red", "stripes"] and gallery.counts.tolist() == [3, 3, 3]
+    query = recognizer.embed([pictures / "red/0.png"])[0]
+    cosines = [float(query @ vector) for vector in recognizer.embed(sorted((pictures / "red").iterdir()))]
+    (match,) = recognizer.classify([pictures / "red/0.png"], gallery)
+    assert match.name == match.nearest == "red" and match.score == pytest.approx(np.mean(cosines), abs=1e-6)
+    gallery.save(tmp_path / "a.npz")
+    Gallery.load(tmp_path / "a.npz").save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_single_pictures_are_classes_named_as_they_are(model: Path, pictures: Path, tmp_path: Path) -> None:
+    for name in ("red", "stripes"):
+        shutil.copy(pictures / name / "0.png", tmp_path / f"{name}.png")
+    assert Recognizer(model).enroll(tmp_path).names == ["red", "stripes"]
+
+
+def test_what_is_like_nothing_is_unknown(model: Path, pictures: Path, tmp_path: Path) -> None:
+    shutil.copytree(pictures / "red", tmp_path / "known/red")
+    recognizer = Recognizer(model)
+    (match,) = recognizer.classify([pictures / "stripes/0.png"], recognizer.enroll(tmp_path / "known"))
+    assert match.name is None and match.nearest == "red" and match.score < THRESHOLD
+
+
+def test_a_gallery_of_another_network_is_refused(model: Path, pictures: Path) -> None:
+    recognizer = Recognizer(model)
+    gallery = recognizer.enroll(pictures)
+    with pytest.raises(UserError, match="another network"):
+        recognizer.classify([], Gallery(gallery.names, gallery.means, gallery.counts, "0" * 32))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_galleries_and_models_are_named(model: Path, tmp_path: Path, data: st.DataObject) -> None:
+    Gallery(["a", "b"], np.eye(2, 16, dtype=np.float32), np.array([1, 2]), "0").save(tmp_path / "good.npz")
+    for source, odd, load in ((tmp_path / "good.npz", "odd.npz", Gallery.load), (model, "odd.pt", Recognizer)):
+        content = bytearray(source.read_bytes())
+        for _ in range(data.draw(st.integers(0, 5))):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        (tmp_path / odd).write_bytes(content[: data.draw(st.integers(0, len(content)))])
+        try:
+            load(tmp_path / odd)
+        except UserError as error:
+            assert odd in str(error) and "\n" not in str(error)
+
+
+def test_verify_prints_and_exits_for_scripts(capsys, model: Path, pictures: Path) -> None:
+    code, out, _ = run(capsys, "verify", pictures / "red/0.png", pictures / "red/2.webp", "--model", model)
+    assert code == 0 and out.startswith("same class: similarity ") and "threshold 0.970" in out
+    assert "20 in 100 reach the threshold" in out
+    code, out, _ = run(capsys, "verify", pictures / "red/0.png", pictures / "noise/0.png", "--model", model, "--json")
+    assert code == 1 and json.loads(out)["same"] is False
+    code, _, err = run(capsys, "verify", pictures / "red/0.png", pictures / "gone.png", "--model", model)
+    assert code == 2 and err == f"error: {pictures / 'gone.png'}: no such file\n"
+
+
+def test_enroll_and_classify(capsys, model: Path, pictures: Path, tmp_path: Path) -> None:
+    gallery = tmp_path / "known.npz"
+    code, out, _ = run(capsys, "enroll", pictures, "--gallery", gallery, "--model", model)
+    assert code == 0 and "3 classes" in out and "red (3)" in out
+    code, out, err = run(
+        capsys, "classify", pictures / "red", f"{pictures}/str*/*.png", "--gallery", gallery, "--model", model
+    )
+    assert code == 0 and len(out.splitlines()) == 4 and out.splitlines()[3].endswith("  stripes")
+    assert "unknown below 0.970" in err
+    code, out, _ = run(capsys, "classify", pictures / "red/0.png", "--gallery", gallery, "--model", model, "--json")
+    (row,) = json.loads(out)
+    assert row["picture"].endswith("red/0.png") and row["name"] == "red" and 0.9 < row["score"] <= 1
+
+
+def test_broken_pictures_are_named_skipped_and_counted(capsys, model: Path, pictures: Path, tmp_path: Path) -> None:
+    shutil.copytree(pictures, tmp_path / "all")
+    (tmp_path / "all/red/9.png").write_bytes(b"no picture")
+    code, out, err = run(capsys, "enroll", tmp_path / "all", "--gallery", tmp_path / "g.npz", "--model", model)
+    assert code == 2 and "red (3)" in out and "9.png: not a picture" in err
+    code, out, err = run(capsys, "classify", tmp_path / "all", "--gallery", tmp_path / "g.npz", "--model", model)
+    assert code == 2 and len(out.splitlines()) == 9 and "9.png: not a picture" in err
+    code, out, err = run(capsys, "embed", tmp_path / "all", "--output", tmp_path / "v.npy", "--model", model)
+    assert code == 2 and np.load(tmp_path / "v.npy").shape == (9, 16)
+    assert len((tmp_path / "v.txt").read_text().splitlines()) == 9
+
+
+def test_many_pictures(model: Path, pictures: Path, capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a chunk: every row is still its picture's."""
+    monkeypatch.setattr("oneshot.recognizer.CHUNK", 4)
+    code, _, _ = run(capsys, "embed", pictures, pictures, "--output", tmp_path / "v.npy", "--model", model)
+    paths = (tmp_path / "v.txt").read_text().splitlines()
+    assert code == 0 and len(paths) == 9  # each once
+    for row, path in zip(np.load(tmp_path / "v.npy"), paths, strict=True):
+        np.testing.assert_allclose(row, Recognizer(model).embed([path])[0], atol=1e-5)
+
+
+def test_mistakes_end_in_one_line(capsys, model: Path, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments, why in (
+        (("enroll", tmp_path / "gone"), "no such folder"),
+        (("enroll", tmp_path / "empty"), "holds no pictures"),
+        (("classify", pictures, "--gallery", tmp_path / "gone.npz"), "no such file; make it with `oneshot enroll"),
+        (("classify", "*.none", "--gallery", tmp_path / "gone.npz"), "no such file"),
+        (("embed", f"{tmp_path}/*.none"), "no pictures there"),
+        (("embed", tmp_path / "empty"), "no pictures there"),
+    ):
+        code, out, err = run(capsys, *arguments, "--model", model)
+        assert code == 2 and why in err and err.count("\n") == 1 and not out
+    code, _, err = run(capsys, "embed", pictures, "--model", tmp_path / "gone.pt")
+    assert code == 2 and "gone.pt: not found" in err
+
+
+def test_help_teaches(capsys) -> None:
+    for command in ((), ("verify",), ("enroll",), ("classify",), ("embed",)):
+        code, out, _ = run(capsys, *command, "--help")
+        assert code == 0 and "exit codes" in out
+        assert command or all(f"oneshot {name} " in out for name in ("verify", "enroll", "classify", "embed"))
