@@ -38,6 +38,45 @@ def side_by_side(classic: list[dict[str, Any]], meta: list[dict[str, Any]]) -> l
     return rows
 
 
+def over_shots(metrics: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Accuracies of new classes over the number of support images, as a plot's table, both trainings beside each other.
+
+    Args:
+        metrics: those of each training, nested.
+
+    Returns:
+        Rows of shots (0: all of a class) and, for each training, frozen and adapted few-shot and triplet accuracy;
+        empty where there is none.
+    """
+    adapted = {name.removeprefix("adapted_"): name for name in metrics[METHODS[0]] if name.startswith("adapted_")}
+    rows = []
+    for shots in sorted((int(name) for name in adapted if name.isdecimal()), key=int):
+        rows.append({"shots": shots} | _at_shots(metrics, adapted[str(shots)], shot_name(shots)))
+    if "all" in adapted:
+        rows.append({"shots": 0} | _at_shots(metrics, adapted["all"], ""))
+    return rows
+
+
+def _at_shots(metrics: dict[str, dict[str, Any]], adapted: str, few_shot: str) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for method in METHODS:
+        figures = metrics[method]
+        group = "unseen" if "unseen" in figures else "validation"
+        for state, home in (("frozen", figures), ("adapted", figures[adapted])):
+            episodes = home if group == "unseen" else home[group]
+            accuracy = episodes.get(few_shot, {}).get("accuracy", "")
+            row |= {
+                f"{method}_{state}_few_shot": accuracy,
+                f"{method}_{state}_triplet": home[group]["triplet_accuracy"],
+            }
+    return row
+
+
+def shot_name(shots: int) -> str:
+    """What metrics call N-way K-shot classification with `shots` supports of each class."""
+    return {1: "one_shot", 5: "five_shot"}.get(shots, f"{shots}_shot")
+
+
 def flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
     """Nested metrics by dotted key, as `dvc metrics show` names them."""
     values: dict[str, float] = {}

@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from oneshot.calibration import Calibration, roc_table
+from oneshot.comparison import shot_name
 from oneshot.episodes import confidence, episode_accuracy, few_shot_accuracy, prototype, sampled_episodes
 from oneshot.metrics import (
     Verification,
@@ -82,11 +83,6 @@ def evaluate(subject: Subject, thresholds: dict[str, Any]) -> tuple[Figures, lis
     metrics["adapted_seen_all"] = _adapted_seen(subject, seen, thresholds["adapted_all"]["threshold"])
     pairs = pair_similarities(novel[-1].embeddings, novel[-1].labels)
     return metrics, table, roc_table(*pairs, Calibration(**thresholds["frozen"]))
-
-
-def shot_name(shots: int) -> str:
-    """What metrics call N-way K-shot classification with `shots` supports of each class."""
-    return {1: "one_shot", 5: "five_shot"}.get(shots, f"{shots}_shot")
 
 
 def _group(subject: Subject, name: str, classes: list[int]) -> Group:
