@@ -29,8 +29,8 @@ from oneshot.params import load_params
 from oneshot.stage import run_stage
 from oneshot.subject import Subject
 
-RATES = (0.03, 0.1, 0.3)
-STEPS = (5, 20)
+RATES = {"metric": (1.0, 3.0, 10.0), "all": (0.03, 0.1, 0.3)}
+STEPS = (5, 20, 60)
 
 
 def main() -> None:
@@ -67,18 +67,21 @@ def search(subject: Subject, method: str) -> list[dict[str, Any]]:
     work = [
         (shots, rate, steps)
         for shots in (None, *reversed(subject.params.adapt_shots))
-        for rate in RATES
+        for rate in RATES[subject.params.adapt_weights]
         for steps in STEPS
     ]
     table = []
-    with tqdm(total=len(work) * len(frozen), desc=method, unit="clone", mininterval=1) as bar:
+    with tqdm(total=len(work) * len(frozen), desc=method, unit="class", mininterval=1) as bar:
         for shots, rate, steps in work:
             gains = []
             for label, before in frozen.items():
-                clone, _ = subject.adapted_to_class(label, shots, 0, Pace(steps, rate))
-                mine, rest = (subject.embed_test(rows[side], clone) for side in (labels == label, labels != label))
-                (after,) = triplet_accuracy(mine, np.zeros(len(mine), dtype=np.int64), rest).values()
-                gains.append(after - before)
+                mine, rest = rows[labels == label], rows[labels != label]
+                after: list[float] = []
+                for draw in range(subject.params.adapt_draws if shots else 1):
+                    clone, _ = subject.adapted_to_class(label, shots, draw, Pace(steps, rate))
+                    own, other = (subject.embed_test(side, clone) for side in (mine, rest))
+                    after += triplet_accuracy(own, np.zeros(len(own), dtype=np.int64), other).values()
+                gains.append(float(np.mean(after)) - before)
                 bar.update()
             gain, error = float(np.mean(gains)), float(np.std(gains, ddof=1) / len(gains) ** 0.5)
             figures = {"gain": round(gain, 5), "standard_error": round(error, 5)}

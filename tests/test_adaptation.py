@@ -56,6 +56,7 @@ def test_metric_is_plain_gradient_descent_from_the_identity(classes):
             slope = torch.sigmoid(params.adapt_soft_scale * gap)  # of the soft margin; below, of (Ma)'(M(n - p))
             gradient += slope * matrix @ (torch.outer(a, n - p) + torch.outer(n - p, a)) / len(anchors)
         matrix = matrix - 0.5 * gradient
+        matrix *= 6**0.5 / matrix.norm()
     torch.testing.assert_close(found, matrix)
 
 

@@ -7,7 +7,7 @@ over a frozen network ("almost no inner loop", Raghu et al. 2020). Few images ca
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -79,7 +79,8 @@ def adapt_network(
         with compute.forward_precision():
             return clone(images)
 
-    _take_steps(params, list(clone.parameters()), embed, pool, classes, rng, pace)
+    for _ in _steps(params, list(clone.parameters()), embed, pool, classes, rng, pace):
+        pass
     return clone.requires_grad_(False)
 
 
@@ -100,12 +101,15 @@ def adapt_metric(
         vectors: (N, D) embeddings of the images that `pool` names, by the frozen network.
         pool, classes: as for `adapt_network`.
     """
-    matrix = torch.eye(vectors.shape[1], requires_grad=True)
-    _take_steps(params, [matrix], lambda rows: vectors[rows] @ matrix.T, pool, classes, rng, pace)
+    dimensions = vectors.shape[1]
+    matrix = torch.eye(dimensions, requires_grad=True)
+    for _ in _steps(params, [matrix], lambda rows: vectors[rows] @ matrix.T, pool, classes, rng, pace):
+        with torch.no_grad():
+            matrix.mul_(dimensions**0.5 / matrix.norm())  # cosines do not mind, and it cannot grow without bound
     return Metric(matrix.detach())
 
 
-def _take_steps(
+def _steps(
     params: Params,
     weights: list[Tensor],
     embed: Callable[[np.ndarray], Tensor],
@@ -113,11 +117,12 @@ def _take_steps(
     classes: np.ndarray,
     rng: np.random.Generator,
     pace: Pace,
-) -> None:
-    """Steps of the triplet loss on random triplets; no momentum, as Nichol et al. 2018 (section 5) recommend."""
+) -> Iterator[None]:
+    """Take steps of the triplet loss on random triplets; no momentum, as Nichol et al. 2018 (section 5) recommend."""
     optimizer = make_optimizer(weights, params.adapt_optimizer, pace.learning_rate, 0.0, 0.0)
     for batch in pool.triplet_batches(rng, classes, params.adapt_batch_size, pace.steps):
         loss = random_triplet_loss(embed(batch.images), params.triplet_margin, params.adapt_soft_scale)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        yield

@@ -14,7 +14,6 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from oneshot.files import write_bytes
@@ -141,11 +140,13 @@ def thumbnail_map(rows: Rows, images: NDArray[np.uint8], method: str, path: Path
     colours = {name: plt.get_cmap("tab20" if len(names) > 10 else "tab10")(i % 20) for i, name in enumerate(names)}
     figure, axes = plt.subplots(figsize=(12, 12))
     for row, image in zip(rows, images, strict=True):
-        box = OffsetImage(_shown(image), zoom=24 / image.shape[0], cmap="gray", vmin=0, vmax=255)
+        box = OffsetImage(_shown(image), zoom=24 / image.shape[0])
         frame = {"edgecolor": colours[row["class"]], "linewidth": 2.2, "boxstyle": "square,pad=0.08"}
         axes.add_artist(AnnotationBbox(box, (row["x"], row["y"]), bboxprops=frame, pad=0))
-    handles = [Patch(color=colours[name], label=name.replace("_", " ")) for name in names]
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=5, fontsize=13)
+    for name in names:  # at the middle of the class, so that no colour has to be told from another
+        middle = [float(np.median([row[axis] for row in rows if row["class"] == name])) for axis in ("x", "y")]
+        label = {"facecolor": "white", "edgecolor": colours[name], "linewidth": 2.5, "boxstyle": "round"}
+        axes.text(*middle, name.replace("_", " "), fontsize=15, ha="center", va="center", bbox=label, zorder=10)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     axes.set_title(
         f"Pictures of classes that training never saw: alike to the {method} network where close", fontsize=15
@@ -200,7 +201,7 @@ def hardest_triplets(rows: Rows, images: NDArray[np.uint8], method: str, path: P
 
 
 def _picture(axes: Axes, image: NDArray[np.uint8], words: str, colour: str, bold: bool = False) -> None:
-    axes.imshow(_shown(image), interpolation="bicubic", cmap="gray", vmin=0, vmax=255)
+    axes.imshow(_shown(image), interpolation="bicubic")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
@@ -210,8 +211,8 @@ def _picture(axes: Axes, image: NDArray[np.uint8], words: str, colour: str, bold
 
 
 def _shown(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An image (H, W, C) as matplotlib takes it: (H, W) where C is 1."""
-    return image.squeeze(2) if image.shape[2] == 1 else image
+    """An image (H, W, 1 or 3) in colours (H, W, 3)."""
+    return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
 def _line(axes: Axes, method: str, x: list[float], y: list[float]) -> None:
