@@ -38,7 +38,7 @@ def test_committed_parameters_are_valid():
         ("resnet_first_stride", 3, "must be one of 1, 2"),
         ("resnet_blocks", [1, 1], "must have as many stages as resnet_widths, 3"),
         ("resnet_widths", [64, 32, 128], "must not fall"),
-        ("pretrained_weights", "download", "needs backbone resnet18"),
+        ("pretrained_weights", "download", "must be none, or a model file of this project"),
         ("class_split", "cifar_fs", "must be 20 with class_split cifar_fs"),
         ("episode_ways", 11, "must be at most 10"),
         ("adapt_meta_steps", [5], "must be 6 numbers"),

@@ -26,6 +26,7 @@ from oneshot.metrics import (
     triplet_accuracy,
     verification,
 )
+from oneshot.near_copies import near_copies
 from oneshot.sampling import random_stream
 from oneshot.subject import Subject
 
@@ -71,6 +72,7 @@ def evaluate(subject: Subject, thresholds: dict[str, Any]) -> tuple[Figures, lis
         group.supports = [subject.embed_train(subject.supports(label)) for label in group.classes]
         home |= {shot_name(k): _all_classes(subject, group, k) for k in sorted({*HEADLINE_SHOTS, *params.adapt_shots})}
         home["sampled_episodes"] = {shot_name(k): _sampled(subject, group, k) for k in HEADLINE_SHOTS}
+    metrics |= _distinct(subject, [seen, *novel], threshold)
     table = _per_class(subject, novel[-1], threshold)
     # What one threshold for each class could at most bring.
     metrics[novel[-1].name]["binary_accuracy_own_thresholds"] = float(
@@ -88,6 +90,24 @@ def evaluate(subject: Subject, thresholds: dict[str, Any]) -> tuple[Figures, lis
 def _group(subject: Subject, name: str, classes: list[int]) -> Group:
     rows = subject.test_rows(classes)
     return Group(name, classes, rows, subject.test_labels[rows], subject.embed_test(rows))
+
+
+def _distinct(subject: Subject, groups: list[Group], threshold: float) -> Figures:
+    """The figures of each group without test images that have a near-copy among all training images.
+
+    Nothing where a class would be left without a pair.
+    """
+    tests, trained = (
+        store.images.permute(0, 2, 3, 1).cpu().numpy() for store in (subject.test_images, subject.train_images)
+    )
+    copied = near_copies(tests, trained)
+    figures: Figures = {"near_copies": int(copied.sum())}
+    for group in groups:
+        kept = ~copied[group.rows]
+        if np.bincount(group.labels[kept], minlength=max(group.classes) + 1)[group.classes].min() >= 2:
+            distinct = group.embeddings[torch.from_numpy(kept)], group.labels[kept]
+            figures[f"{group.name}_distinct"] = measure(*distinct, threshold, None, subject.params.fixed_threshold)
+    return figures
 
 
 def _all_classes(subject: Subject, group: Group, shots: int) -> Figures:

@@ -130,6 +130,7 @@ class SiameseNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.backbone = BACKBONES[backbone](len(mean), **shape)
+        self.images_before = 0  # that an earlier training, from whose weights this one starts, has seen
         self.dimensions = int(self.backbone.features)  # type: ignore[arg-type]
         self.embedding_norm = nn.BatchNorm1d(self.dimensions) if embedding_norm else nn.Identity()
 
@@ -160,14 +161,24 @@ def new_network(params: Params, mean: Sequence[float], std: Sequence[float]) -> 
 
 
 def load_pretrained(network: SiameseNetwork, source: str) -> None:
-    """Start from torchvision's weights, learnt on ImageNet: `download`, or a local file of the same content.
+    """Start from weights that an earlier training left.
 
     Code inside the file is never run.
+
+    Args:
+        source: for the backbone resnet18 `download` (torchvision's weights, learnt on ImageNet) or a local file of
+            the same content; for the small one a model file of this project: a warm start, whose images count.
 
     Raises:
         UserError: no such file, or not the weights of such a network.
     """
+    small = network.config["backbone"] == "small"
     try:
+        if small:
+            saved = torch.load(source, map_location="cpu", weights_only=True)
+            network.load_state_dict(saved["state"])
+            network.images_before = int(saved["about"]["images"])
+            return
         if source == "download":
             from torchvision.models import ResNet18_Weights
 
@@ -180,9 +191,9 @@ def load_pretrained(network: SiameseNetwork, source: str) -> None:
         raise UserError(f"params.yaml: pretrained_weights: found {source!r}; there is no such file") from None
     except Exception as error:  # torch raises many kinds for a broken file, urllib for a missing network
         reason = " ".join(str(error).split())[:120]
+        fitting = "a model of this project of the same shape" if small else "weights of torchvision's resnet18"
         raise UserError(
-            f"params.yaml: pretrained_weights: found {source!r}; must be weights of torchvision's resnet18 "
-            f"({type(error).__name__}: {reason})"
+            f"params.yaml: pretrained_weights: found {source!r}; must be {fitting} ({type(error).__name__}: {reason})"
         ) from None
 
 

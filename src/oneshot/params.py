@@ -188,8 +188,8 @@ def _impossible(p: Params) -> Any:
     widths = [p.resnet_stem, *p.resnet_widths]
     if widths != sorted(widths):
         yield "resnet_widths", p.resnet_widths, f"must not fall, from resnet_stem {p.resnet_stem} on"
-    if p.pretrained_weights != "none" and p.backbone == "small":
-        yield "pretrained_weights", p.pretrained_weights, "needs backbone resnet18; none for small"
+    if p.pretrained_weights == "download" and p.backbone == "small":
+        yield "pretrained_weights", "download", "must be none, or a model file of this project, with backbone small"
     if not p.triplet_weight and not p.identity_weight:
         yield "triplet_weight", p.triplet_weight, "must be above 0 where identity_weight is 0: nothing else is learnt"
     if not p.evaluate_unseen and not p.validation_classes:

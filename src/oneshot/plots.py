@@ -144,9 +144,9 @@ def thumbnail_map(rows: Rows, images: NDArray[np.uint8], method: str, path: Path
         frame = {"edgecolor": colours[row["class"]], "linewidth": 2.2, "boxstyle": "square,pad=0.08"}
         axes.add_artist(AnnotationBbox(box, (row["x"], row["y"]), bboxprops=frame, pad=0))
     for name in names:  # at the middle of the class, so that no colour has to be told from another
-        middle = [float(np.median([row[axis] for row in rows if row["class"] == name])) for axis in ("x", "y")]
+        x, y = (float(np.median([row[axis] for row in rows if row["class"] == name])) for axis in ("x", "y"))
         label = {"facecolor": "white", "edgecolor": colours[name], "linewidth": 2.5, "boxstyle": "round"}
-        axes.text(*middle, name.replace("_", " "), fontsize=15, ha="center", va="center", bbox=label, zorder=10)
+        axes.text(x, y, name.replace("_", " "), fontsize=15, ha="center", va="center", bbox=label, zorder=10)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     axes.set_title(
         f"Pictures of classes that training never saw: alike to the {method} network where close", fontsize=15

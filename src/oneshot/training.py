@@ -74,7 +74,10 @@ def train(method: TrainingFactory, params: Params, data: Path, split_file: Path,
     dataset, split = load_dataset(data), load_split(split_file)
     used = {key: value for key, value in params.model_dump().items() if not key.startswith(MEASURING + method.ignores)}
     settings = used | describe(compute) | {"method": method.name}
-    checkpoint = Checkpoint(f"train_{method.name}", fingerprint(settings, [*sorted(data.iterdir()), split_file]))
+    inputs = [*sorted(data.iterdir()), split_file]
+    if Path(params.pretrained_weights).is_file():
+        inputs.append(Path(params.pretrained_weights))
+    checkpoint = Checkpoint(f"train_{method.name}", fingerprint(settings, inputs))
 
     torch.manual_seed(params.seed)  # both trainings start from the same weights
     pool = ClassPool([split.training[label] for label in split.seen])
@@ -90,7 +93,7 @@ def train(method: TrainingFactory, params: Params, data: Path, split_file: Path,
         network = curve.finished_network(FINAL_NORM_BATCHES)
         about = {
             "method": method.name,
-            "images": training.steps * training.images_per_step,
+            "images": network.images_before + training.steps * training.images_per_step,
             "image_size": dataset.train_images.shape[1],
             "seen_classes": [dataset.class_names[label] for label in split.seen],
         }
