@@ -36,6 +36,20 @@ def digits() -> Dataset:
     return fetch_dataset("digits", "unused")
 
 
+@pytest.fixture(scope="session")
+def small(digits: Dataset) -> Dataset:
+    """Thirty training and ten test images of each digit."""
+    train = np.concatenate([np.flatnonzero(digits.train_labels == c)[:30] for c in range(10)])
+    test = np.concatenate([np.flatnonzero(digits.test_labels == c)[:10] for c in range(10)])
+    return Dataset(
+        digits.train_images[train],
+        digits.train_labels[train],
+        digits.test_images[test],
+        digits.test_labels[test],
+        digits.class_names,
+    )
+
+
 @pytest.fixture
 def tiny() -> Dataset:
     """6 classes of 12 training and 3 test images, 2x2 grey, all different."""

@@ -10,11 +10,14 @@ import torch
 import yaml
 
 from oneshot.compute import set_up
+from oneshot.dataset import Dataset, save_dataset
 from oneshot.images import ImageStore
 from oneshot.learner import Learner
-from oneshot.network import new_network
+from oneshot.network import new_network, save_model
 from oneshot.params import Params
 from oneshot.sampling import ClassPool
+from oneshot.split import make_split, save_split
+from oneshot.subject import Subject
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
@@ -75,3 +78,14 @@ def unit_vectors(count: int, dimensions: int = 6, seed: int = 0) -> torch.Tensor
     """Random unit vectors (count, dimensions)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.nn.functional.normalize(torch.randn(count, dimensions, generator=generator), dim=1)
+
+
+def make_subject(folder: Path, dataset: Dataset, weights_seed: int = 0, **changes: Any) -> Subject:
+    """A network with random weights, with the data set and its split, in a folder of its own."""
+    params = tiny_params(**changes)
+    save_dataset(folder / "dataset", dataset)
+    save_split(folder / "split.json", make_split(dataset, params), dataset)
+    torch.manual_seed(weights_seed)
+    network = new_network(params, [80.0], [90.0])
+    save_model(folder / "model.pt", network, {"method": "classic"})
+    return Subject(params, folder / "model.pt", folder / "dataset", folder / "split.json")

@@ -5,44 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from helpers import tiny_params
+from helpers import make_subject
 
 from oneshot.comparison import flat
-from oneshot.dataset import Dataset, save_dataset
 from oneshot.episodes import episode_accuracy, prototype
 from oneshot.errors import UserError
 from oneshot.evaluation import evaluate
-from oneshot.network import new_network, save_model
-from oneshot.split import make_split, save_split
-from oneshot.subject import Subject
 from oneshot.thresholds import calibrate_thresholds
 
 STILL = {"adapt_classic_steps": [0, 0, 0]}
-
-
-def make_subject(folder, dataset, weights_seed=0, **changes):
-    """A network with random weights, with the data set and its split, in a folder of its own."""
-    params = tiny_params(**changes)
-    save_dataset(folder / "dataset", dataset)
-    save_split(folder / "split.json", make_split(dataset, params), dataset)
-    torch.manual_seed(weights_seed)
-    network = new_network(params, [80.0], [90.0])
-    save_model(folder / "model.pt", network, {"method": "classic"})
-    return Subject(params, folder / "model.pt", folder / "dataset", folder / "split.json")
-
-
-@pytest.fixture(scope="module")
-def small(digits):
-    """Thirty training and ten test images of each digit."""
-    train = np.concatenate([np.flatnonzero(digits.train_labels == c)[:30] for c in range(10)])
-    test = np.concatenate([np.flatnonzero(digits.test_labels == c)[:10] for c in range(10)])
-    return Dataset(
-        digits.train_images[train],
-        digits.train_labels[train],
-        digits.test_images[test],
-        digits.test_labels[test],
-        digits.class_names,
-    )
 
 
 @pytest.fixture(scope="module")

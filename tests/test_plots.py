@@ -1,5 +1,6 @@
 """Pictures are written with the same bytes each time."""
 
+import numpy as np
 import pytest
 
 from oneshot import plots
@@ -12,6 +13,13 @@ ROC = [
 CURVE = [{"images": 1000, "heldout_triplet_accuracy": 0.6}, {"images": 2000, "heldout_triplet_accuracy": 0.7}]
 COLUMNS = [f"{m}_{k}" for m in plots.COLOURS for k in ("triplet_accuracy", "adapted_all_triplet_accuracy")]
 BARS = [{"class": name} | dict.fromkeys(COLUMNS, 0.8) for name in ("sweet_pepper", "wolf")]
+SHOTS = [{"shots": shots} | dict.fromkeys(
+    [f"{m}_{s}_{k}" for m in plots.COLOURS for s in ("frozen", "adapted") for k in ("few_shot", "triplet")], 0.8
+) for shots in (1, 5, 0)]  # fmt: skip
+SHOTS[-1] |= {"classic_frozen_few_shot": "", "meta_frozen_few_shot": ""}
+SIMILARITIES = {
+    method: [{"cosine": c / 10, "same": 0.1, "different": 0.05} for c in range(-9, 10)] for method in plots.COLOURS
+}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +28,8 @@ BARS = [{"class": name} | dict.fromkeys(COLUMNS, 0.8) for name in ("sweet_pepper
         (plots.roc, {"classic": ROC, "meta": ROC}),
         (plots.training_curves, {"classic": CURVE, "meta": CURVE}),
         (plots.class_bars, BARS),
+        (plots.accuracy_over_shots, SHOTS),
+        (lambda data, path: plots.similarity_histograms(data, {"classic": 0.5, "meta": 0.6}, path), SIMILARITIES),
     ],
 )
 def test_same_data_same_bytes(tmp_path, draw, data):
@@ -29,3 +39,29 @@ def test_same_data_same_bytes(tmp_path, draw, data):
     assert first == (tmp_path / "b.svg").read_bytes()
     assert first.startswith(b"<?xml") and b"dc:date" not in first
     assert plots.COLOURS["meta"].lower().encode() in first.lower()
+
+
+MAP = [{"row": i, "class": "wolf" if i % 2 else "sweet_pepper", "x": i / 9, "y": i / 9} for i in range(10)]
+TRIPLET = {"class": "wolf", "negative_class": "worm", "positive_cosine": 0.1, "negative_cosine": 0.9}
+EPISODE = {
+    "threshold": 0.5,
+    "supports": [{"class": "wolf"}, {"class": "worm"}],
+    "queries": [
+        {"class": "wolf", "predicted": "wolf", "similarity": 0.7, "right": True},
+        {"class": "worm", "predicted": "wolf", "similarity": 0.4, "right": False},
+        {"class": "worm", "predicted": "worm", "similarity": 0.6, "right": True},
+    ],
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_of_images_have_the_same_bytes(tmp_path, channels):
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8, channels), dtype=np.uint8)
+    for name in ("a", "b"):
+        plots.thumbnail_map(MAP, images, "meta", tmp_path / f"map-{name}.png")
+        plots.episode(EPISODE, images[:2], images[2:5], "meta", tmp_path / f"episode-{name}.png")
+        plots.hardest_triplets([TRIPLET] * 2, images[:6], "meta", tmp_path / f"mistakes-{name}.png")
+    for kind in ("map", "episode", "mistakes"):
+        first = (tmp_path / f"{kind}-a.png").read_bytes()
+        assert first == (tmp_path / f"{kind}-b.png").read_bytes()
+        assert first.startswith(b"\x89PNG") and b"Software" not in first
