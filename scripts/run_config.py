@@ -48,13 +48,13 @@ def main() -> None:
     print(f"All figures: {os.path.relpath(folder)}/metrics/")
 
 
-def run_pipeline(name: str, overrides: dict[str, Any]) -> Path:
-    """Run the pipeline in runs/<name>/, or what of it is not up to date; ends this program where it fails."""
+def run_pipeline(name: str, overrides: dict[str, Any], *targets: str) -> Path:
+    """Run the pipeline, or what the stages `targets` need of it, in runs/<name>/; ends this program where it fails."""
     folder = ROOT / "runs" / name
     mirror_project(folder)
     write_params(folder / "params.yaml", overrides)
     print(f"The pipeline runs in {os.path.relpath(folder)}/", flush=True)
-    if code := repro(folder):
+    if code := repro(folder, *targets):
         sys.exit(code)
     return folder
 
@@ -133,13 +133,13 @@ def write_params(path: Path, overrides: dict[str, Any]) -> None:
     load_params(path)
 
 
-def repro(folder: Path) -> int:
+def repro(folder: Path, *targets: str) -> int:
     """`dvc repro` in `folder` with this Python, whose exit code it returns; its output passes through."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     # Ctrl-C reaches DVC and its stage directly; this process waits until they have ended in good order.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     environment = os.environ | {"PATH": path}
-    return subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=folder, env=environment).returncode
+    return subprocess.run([sys.executable, "-m", "dvc", "repro", *targets], cwd=folder, env=environment).returncode
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from ruamel.yaml import YAML
 from run_config import read_overrides, run_pipeline
 
-from oneshot.comparison import METHODS
+from oneshot.comparison import METHODS, side_by_side
 from oneshot.errors import UserError
 from oneshot.files import read_json, read_table, write_json
 from oneshot.stage import run_stage
@@ -42,7 +42,7 @@ def main() -> None:
         overrides = read_overrides(ROOT / study["config"], []) if "config" in study else {}
         overrides |= study["set"] | ({"threads": arguments.threads} if arguments.threads else {})
         print(f"{name}: {study['why']}", flush=True)
-        folder = run_pipeline(name, overrides)
+        folder = run_pipeline(name, overrides, *(f"evaluate@{method}" for method in METHODS))
         write_json(result_file(name), {"why": study["why"], "parameters": overrides, **results(folder)})
 
 
@@ -62,9 +62,11 @@ def result_file(name: str) -> Path:
 
 def results(folder: Path) -> dict[str, Any]:
     """Metrics of both trainings, their records, and the figures of each new class."""
-    metrics = {method: read_json(folder / f"metrics/{method}.json") for method in METHODS}
-    records = {f"record_{method}": read_json(folder / f"plots/record_{method}.json") for method in METHODS}
-    return metrics | records | {"classes": read_table(folder / "plots/novel_classes.csv")}
+    evaluated = {method: folder / f"results/evaluated/{method}" for method in METHODS}
+    metrics = {method: read_json(path / "metrics.json") for method, path in evaluated.items()}
+    records = {f"record_{method}": read_json(folder / f"results/trained/{method}/record.json") for method in METHODS}
+    classes = side_by_side(*(read_table(path / "novel_classes.csv") for path in evaluated.values()))
+    return metrics | records | {"classes": classes}
 
 
 if __name__ == "__main__":

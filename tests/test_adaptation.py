@@ -46,7 +46,9 @@ def test_metric_is_plain_gradient_descent_from_the_identity(classes):
     params = tiny_params()
     learner = tiny_learner(params)
     vectors, pool = unit_vectors(learner), learner.pool
-    found = adapt_metric(params, vectors, pool, np.array(classes), random_stream(3, "supports", 0), Pace(3, 0.5)).matrix
+    found = adapt_metric(
+        params, vectors.__getitem__, 6, pool, np.array(classes), random_stream(3, "supports", 0), Pace(3, 0.5)
+    ).matrix
     matrix = torch.eye(6)
     for batch in pool.triplet_batches(random_stream(3, "supports", 0), np.array(classes), params.adapt_batch_size, 3):
         gradient = torch.zeros(6, 6)
@@ -66,7 +68,9 @@ def test_a_single_support_teaches_a_metric_its_direction():
     learner = tiny_learner(params)
     pool = ClassPool([learner.pool.images[0][:1], *learner.pool.images[1:]])
     vectors = unit_vectors(learner)
-    metric = adapt_metric(params, vectors, pool, np.array([0]), random_stream(3, "supports", 0), Pace(20, 1.0))
+    metric = adapt_metric(
+        params, vectors.__getitem__, 6, pool, np.array([0]), random_stream(3, "supports", 0), Pace(20, 1.0)
+    )
     support, rest = vectors[pool.images[0]], vectors[np.concatenate(pool.images[1:])]
     before, after = rest @ support.T, metric(rest) @ metric(support).T
     assert after.mean() < before.mean() - 0.05

@@ -86,7 +86,8 @@ def adapt_network(
 
 def adapt_metric(
     params: Params,
-    vectors: Tensor,
+    vectors: Callable[[np.ndarray], Tensor],
+    dimensions: int,
     pool: ClassPool,
     classes: np.ndarray,
     rng: np.random.Generator,
@@ -98,12 +99,11 @@ def adapt_metric(
     own positive could not come closer to itself; here it teaches the map which direction matters.
 
     Args:
-        vectors: (N, D) embeddings of the images that `pool` names, by the frozen network.
+        vectors: gives the embeddings (len(rows), dimensions) of images that `pool` names, by the frozen network.
         pool, classes: as for `adapt_network`.
     """
-    dimensions = vectors.shape[1]
     matrix = torch.eye(dimensions, requires_grad=True)
-    for _ in _steps(params, [matrix], lambda rows: vectors[rows] @ matrix.T, pool, classes, rng, pace):
+    for _ in _steps(params, [matrix], lambda rows: vectors(rows) @ matrix.T, pool, classes, rng, pace):
         with torch.no_grad():
             matrix.mul_(dimensions**0.5 / matrix.norm())  # cosines do not mind, and it cannot grow without bound
     return Metric(matrix.detach())

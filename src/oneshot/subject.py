@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from oneshot.adaptation import Clone, Metric, Pace, adapt_metric, adapt_network, pace
@@ -28,6 +29,26 @@ def chosen_method() -> str:
     return str(parser.parse_args().method)
 
 
+class Embedded:
+    """Embeddings of images by row, each computed once: the frozen network's are asked for beside every clone."""
+
+    def __init__(self, embed: Callable[[np.ndarray], Tensor]) -> None:
+        self.embed = embed
+        self.place = np.zeros(0, dtype=np.int64)  # of a row in `vectors`; -1: not there yet
+        self.vectors = torch.zeros(0)
+
+    def __call__(self, rows: np.ndarray) -> Tensor:
+        """Unit vectors (len(rows), D)."""
+        if (more := rows.max(initial=-1) + 1 - len(self.place)) > 0:
+            self.place = np.pad(self.place, (0, int(more)), constant_values=-1)
+        new = np.unique(rows[self.place[rows] < 0])
+        if len(new) or not len(self.vectors):
+            vectors = self.embed(new)
+            self.place[new] = len(self.vectors) + np.arange(len(new))
+            self.vectors = torch.cat([self.vectors, vectors]) if len(self.vectors) else vectors
+        return self.vectors[torch.from_numpy(self.place[rows])]
+
+
 class Subject:
     """A trained network with the data set and its split."""
 
@@ -47,6 +68,8 @@ class Subject:
         augmentation = "crop" if params.augmentation == "none" else params.augmentation
         self.train_images = ImageStore(dataset.train_images, self.compute.device, augmentation)
         self.test_images = ImageStore(dataset.test_images, self.compute.device)
+        self._frozen_train = Embedded(lambda rows: self._embed(self.network, self.train_images.batch(rows)))
+        self._frozen_test = Embedded(lambda rows: self._embed(self.network, self.test_images.batch(rows)))
 
     @property
     def shots(self) -> dict[str, int | None]:
@@ -61,20 +84,11 @@ class Subject:
         """Unit vectors (len(rows), D) of test images, by the trained network or a clone of it."""
         return self._by(clone, self.test_images, self._frozen_test, rows)
 
-    # All images by the trained network, computed once: asked for again and again, beside each clone.
-    @cached_property
-    def _frozen_train(self) -> Tensor:
-        return self._embed(self.network, self.train_images.images)
-
-    @cached_property
-    def _frozen_test(self) -> Tensor:
-        return self._embed(self.network, self.test_images.images)
-
-    def _by(self, clone: Clone | None, store: ImageStore, frozen: Tensor, rows: np.ndarray) -> Tensor:
+    def _by(self, clone: Clone | None, store: ImageStore, frozen: Embedded, rows: np.ndarray) -> Tensor:
         if isinstance(clone, Metric):
-            return clone(frozen[rows])
+            return clone(frozen(rows))
         if clone is None or clone is self.network:
-            return frozen[rows]
+            return frozen(rows)
         return self._embed(clone, store.batch(rows))
 
     def _embed(self, network: SiameseNetwork, images: Tensor) -> Tensor:
@@ -128,5 +142,5 @@ class Subject:
         if not pace.steps:
             return self.network
         if self.params.adapt_weights == "metric":
-            return adapt_metric(self.params, self._frozen_train, pool, classes, rng, pace)
+            return adapt_metric(self.params, self.embed_train, self.network.dimensions, pool, classes, rng, pace)
         return adapt_network(self.params, self.compute, self.network, self.train_images, pool, classes, rng, pace)
