@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from helpers import ROOT, TINY
 from ruamel.yaml import YAML
+from test_folder import write_pictures
+
+from oneshot.dataset import Dataset
 
 METHODS = ("classic", "meta")
 COPIED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml")
@@ -111,6 +114,7 @@ def project(finished: tuple[Project, str]) -> Iterator[Project]:
     """The finished project, put back afterwards."""
     project, _ = finished
     yield project
+    (project.folder / "params.yaml").touch()  # else Git may take a change of the same length for none
     if project.run("git", "status", "--porcelain", "--untracked-files=no"):
         project.run("git", "checkout", "--quiet", ".")
         project.dvc("checkout", "--quiet")
@@ -118,9 +122,9 @@ def project(finished: tuple[Project, str]) -> Iterator[Project]:
 
 def test_everything_is_made_and_declared(finished: tuple[Project, str]) -> None:
     project, _ = finished
-    declared = {line.split()[0] for line in project.run("git", "ls-files", "metrics", "plots").splitlines()}
+    declared = {line.split()[0] for line in project.run("git", "ls-files", "metrics", "plots", "models").splitlines()}
     assert {f"metrics/{name}.json" for name in (*METHODS, "evaluation", "comparison")} <= declared
-    assert {"plots/roc.svg", "plots/training.svg"} <= declared
+    assert {"plots/roc.svg", "plots/training.svg", "plots/map_meta.png", "models/meta.pt"} <= declared
     lock = (project.folder / "dvc.lock").read_text()
     assert [path for path in declared if f"path: {path}\n" not in lock] == []
 
@@ -148,7 +152,8 @@ def test_second_repro_does_nothing(project: Project) -> None:
 
 def test_meta_step_leaves_data_and_classic_alone(project: Project) -> None:
     output = project.dvc("exp", "run", "-S", "meta_step=0.5")
-    assert stages_run(output) == {"check_params", "train_meta", "calibrate@meta", "evaluate@meta", "compare"}
+    of_meta = {f"{stage}@meta" for stage in ("calibrate", "evaluate", "illustrate")}
+    assert stages_run(output) == {"check_params", "train_meta", "compare", "export"} | of_meta
     assert "meta_step: 0.5 " in (project.folder / "params.yaml").read_text()  # and its comment
 
 
@@ -159,7 +164,8 @@ def test_classic_and_meta_have_the_same_metrics(project: Project) -> None:
     assert files["metrics/evaluation.json"] == files["metrics/meta.json"]
     for key in ("threshold", "seen.triplet_accuracy", "unseen.binary_accuracy", "one_shot.accuracy"):
         assert key in classic
-    assert all(0 <= value <= 1 for key, value in (classic | meta).items() if not key.endswith(("threshold", "ci95")))
+    others = ("threshold", "ci95", "gain", "near_copies")
+    assert all(0 <= value <= 1 for key, value in (classic | meta).items() if not key.endswith(others))
 
 
 def flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
@@ -198,11 +204,14 @@ def test_config_runs_beside_the_results(project: Project) -> None:
     config.write_text("training: classic\n")
     output = project.run("python", "scripts/run_config.py", "configs/other.yaml")
     config.unlink()
-    assert stages_run(output) <= {"check_params", "compare"}  # the project's cache has all others' results
+    # The project's cache has the results of all others; these write what Git keeps.
+    assert stages_run(output) <= {"check_params", "compare", "export", "illustrate@classic", "illustrate@meta"}
     assert "training: classic " in (project.folder / "runs/other/params.yaml").read_text()  # and its comment
     evaluation, classic = (project.folder / f"runs/other/metrics/{name}.json" for name in ("evaluation", "classic"))
     assert evaluation.read_bytes() == classic.read_bytes()
     assert "runs/other/plots/roc.svg" in output.splitlines()[-2]
+    report = project.run("python", "scripts/write_report.py", "runs/other")
+    assert "report.html: written" in report and (project.folder / "runs/other/report.html").stat().st_size > 10**5
     assert project.run("git", "status", "--porcelain") == ""
 
 
@@ -213,3 +222,39 @@ def test_config_with_a_mistake_ends_in_one_line(project: Project) -> None:
     wrong_value = project.run(*script, "--set", "image_budget=1", code=1)
     assert wrong_value.startswith("error: ") and "image_budget: found 1; must be at least" in wrong_value
     assert wrong_value.count("\n") == 1
+
+
+def test_a_folder_of_pictures_goes_through_the_whole_pipeline(
+    project: Project, tmp_path: Path, digits: Dataset
+) -> None:
+    pictures = write_pictures(tmp_path / "pictures", digits, each=24)
+    settings = {"data_folder": pictures, "image_size": 16, "image_budget": 1600, "unseen_classes": 3, "device": "cpu",
+                "resnet_stem": 4, "resnet_widths": "[4, 8, 16]", "threads": 1, "precision": "fp32", "episode_count": 20,
+                "classic_batch_classes": 4, "task_classes": 4, "adapt_classes": 4, "adapt_episodes": 3}  # fmt: skip
+    options = [option for key, value in settings.items() for option in ("--set", f"{key}={value}")]
+    project.run("python", "scripts/run_config.py", "configs/folder.yaml", *options)
+    folder = project.folder / "runs/folder"
+    assert len(list(folder.glob("plots/*.png"))) == 6 and (folder / "metrics/meta.json").exists()
+    # What came out is at once of use, on the pictures themselves.
+    model, (one, two, other) = folder / "models/meta.pt", sorted(pictures.rglob("*.png"))[:3]
+    project.run("python", "-m", "oneshot.cli", "verify", str(one), str(one), "--model", str(model), cwd=folder / "src")
+    gallery = tmp_path / "known.npz"
+    command = ("python", "-m", "oneshot.cli")
+    project.run(*command, "enroll", str(pictures), "--gallery", str(gallery), "--model", str(model), cwd=folder / "src")
+    rows = project.run(*command, "classify", *map(str, (one, two, other)), "--gallery", str(gallery), "--json",
+                       "--model", str(model), cwd=folder / "src")  # fmt: skip
+    assert [row["nearest"] in digits.class_names for row in json.loads(rows)] == [True] * 3
+
+
+def test_results_are_shared_through_a_folder(project: Project, tmp_path: Path) -> None:
+    project.dvc("remote", "add", "--default", "--local", "storage", str(tmp_path / "storage"))
+    project.dvc("push")
+    clone = Project(tmp_path / "clone")
+    project.run("git", "clone", "--quiet", str(project.folder), str(clone.folder))
+    assert not (clone.folder / "results").exists() and (clone.folder / "models/meta.pt").exists()
+    clone.dvc("remote", "add", "--default", "--local", "storage", str(tmp_path / "storage"))
+    clone.dvc("pull")
+    model = "results/trained/meta/model.pt"
+    assert (clone.folder / model).read_bytes() == (project.folder / model).read_bytes()
+    assert json.loads(clone.dvc("status", "--json")) == {}
+    assert stages_run(clone.dvc("repro")) == set()
