@@ -46,6 +46,14 @@ PUBLISHED = {  # CIFAR-FS, 5-way 1-shot and 5-shot, trained from scratch, as the
     "SKD-GEN1, ResNet-12": (76.9, 88.9),
     "HCTransformers, ViT-S": (78.9, 90.5),
 }
+BESIDE = {  # studies beside the default: names with the words for them, and a heading
+    (("pure_triplet", "triplets alone"),): "The triplet loss alone, at the same budget",
+    (
+        ("warm_half", "half the images"),
+        ("warm_start", "then the other half from classic's weights"),
+    ): "A warm start: Reptile from classic's weights, beside classic trained on, for the same images in all",
+    (("adapt_all_weights", "all weights adapted"),): "Adapting all weights in place of a linear map",
+}
 Study = dict[str, Any]
 
 BOOTSTRAPS = 10_000
@@ -81,12 +89,16 @@ def page(root: Path) -> str:
         gains_table(runs),
         "## One threshold or several, in %",
         thresholds_table(default),
+        "## Near-copies",
+        f"{default['classic'].get('near_copies', 0)} test images have a near-copy among the training images; "
+        "`src/oneshot/near_copies.py` says what that is. Figures in %, with and without them:",
+        near_copies_table(default),
     ]
     if others:
         parts += ["## Other unseen classes, in %", runs_table({"default": default} | others, MAIN)]
-    if "pure_triplet" in done:
-        rows = {"default": default, "triplets alone": done["pure_triplet"]}
-        parts += ["## The triplet loss alone, at the same budget, in %", runs_table(rows, MAIN)]
+    for names, heading in BESIDE.items():
+        if rows := {words: done[name] for name, words in names if name in done}:
+            parts += [f"## {heading}, in %", runs_table({"default": default} | rows, MAIN)]
     if "cifar_fs" in done:
         parts += ["## CIFAR-FS, 5-way, in %", cifar_fs_table(done["cifar_fs"])]
     if short:
@@ -95,6 +107,12 @@ def page(root: Path) -> str:
             "Each changes one thing; 100,000 images a training unless the line changes that. "
             "The unseen classes take no part.",
             ablation_table(short),
+        ]
+    if (root / "studies/search.csv").exists():
+        parts += [
+            "## The search that settled the default, on validation classes",
+            "Each line repeats with `python scripts/run_config.py configs/ablation.yaml --set NAME=VALUE ...`.",
+            search_table(root),
         ]
     if (root / "studies/adaptation_classic.csv").exists():
         parts += [
@@ -162,6 +180,18 @@ def thresholds_table(default: Study) -> str:
     return markdown_table(["threshold", *METHODS], rows)
 
 
+def near_copies_table(default: Study) -> str:
+    """How much do test images that training all but knows flatter the figures?"""
+    rows = []
+    for group in ("seen", "unseen"):
+        for key in ("triplet_accuracy", "binary_accuracy"):
+            homes = [home for home in (group, f"{group}_distinct") if home in default["classic"]]
+            cells = [f"{100 * default[method][home][key]:.2f}" for method in METHODS for home in homes]
+            rows.append([f"{key.replace('_', ' ')}, {group} classes", *cells, *[""] * (4 - len(cells))])
+    heading = [f"{method}, {words}" for method in METHODS for words in ("all test images", "without near-copies")]
+    return markdown_table(["measure", *heading], rows)
+
+
 def runs_table(runs: dict[str, Study], measures: dict[str, str]) -> str:
     """A line for each measure, two columns for each run."""
     rows = []
@@ -198,6 +228,20 @@ def ablation_table(studies: dict[str, Study]) -> str:
         rows.append([shown, study["why"], *cells, f"{study['record_meta']['images']:,}"])
     heading = [f"{method}, {words}" for method in METHODS for words in measure]
     return markdown_table(["changed", "why", *heading, "images"], rows)
+
+
+def search_table(root: Path) -> str:
+    """Short runs, in the order in which they were made: what differed from the default of their time."""
+    rows = [
+        [
+            row["method"],
+            f"`{row['changed']}`",
+            f"{row['images']:,}",
+            *(f"{100 * row[key]:.2f}" for key in ("triplet", "one_shot", "five_shot")),
+        ]
+        for row in read_table(root / "studies/search.csv")
+    ]
+    return markdown_table(["training", "changed", "images", "triplet, %", "one-shot, %", "five-shot, %"], rows)
 
 
 def adaptation_table(root: Path) -> str:

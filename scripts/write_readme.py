@@ -38,9 +38,10 @@ REFERENCE = (
 )
 
 PICTURES = {
+    "plots/shots.svg": "Accuracy over the number of support images, as trained and adapted",
+    "plots/episode_meta.png": "A one-shot episode: support images, queries, and what they were taken for",
+    "plots/map_meta.png": "Test images of unseen classes, placed so that what the network finds alike lies together",
     "plots/roc.svg": "ROC curves on pairs of unseen classes, classic and meta",
-    "plots/novel_classes.svg": "Triplet accuracy of each unseen class, as trained and adapted",
-    "plots/training.svg": "Triplet accuracy on held-out images of seen classes during training",
 }
 Figures = dict[str, float]
 

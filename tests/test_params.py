@@ -1,11 +1,16 @@
 """Each mistake in params.yaml ends in one line with the key, the value and what is allowed."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 import yaml
 from helpers import ROOT
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from oneshot.errors import UserError
-from oneshot.params import load_params
+from oneshot.params import Params, load_params
 
 GOOD = yaml.safe_load((ROOT / "params.yaml").read_text())
 
@@ -14,6 +19,17 @@ def load(tmp_path, **changes):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(GOOD | changes))
     return load_params(path)
+
+
+def check(values):
+    """Load parameters from a file that holds them; its folder does not stand in messages."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_text(yaml.safe_dump(values))
+        try:
+            return load_params(path)
+        except UserError as error:
+            raise UserError(str(error).replace(f"{folder}/", "")) from None
 
 
 def test_committed_parameters_are_valid():
@@ -110,6 +126,56 @@ def test_numbers_as_dvc_writes_them_are_numbers(tmp_path, text, value):
     assert load(tmp_path, image_budget="1e6").image_budget == 1_000_000
 
 
+LEAVES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=5,
+)
+
+
 @pytest.mark.parametrize("unseen", [10, 20, 50])
 def test_the_references_splits_are_valid(tmp_path, unseen):
     assert load(tmp_path, unseen_classes=unseen, task_classes=32).unseen_classes == unseen
+
+
+def wrong_values(key):
+    """Values of the wrong kind for a parameter: none of them may pass, nor end in a traceback."""
+    kinds = [None, {"a": 1}, [[1]], float("nan"), float("inf"), -(10**30), 10**30, "", "no such word", b"bytes"]
+    annotation = str(Params.model_fields[key].annotation)
+    if "bool" in annotation:
+        return [*kinds, 0, 1, "yes", [True]]
+    if key in ("data_folder", "pretrained_weights"):
+        return [*kinds[:7], "", b"bytes", True]  # any word may be a path
+    if key == "resnet_first_stride":
+        kinds += [0, 3, 1.5]  # true is taken as 1, and does no harm
+    else:
+        kinds += [True]
+    return [*kinds, False, ["a"], [1, 2, [3]], {"value": GOOD[key]}]
+
+
+@pytest.mark.parametrize("key", Params.model_fields)
+def test_every_wrong_kind_of_value_is_named(key):
+    for value in wrong_values(key):
+        with pytest.raises(UserError) as caught:
+            check(GOOD | {key: value})
+        message = str(caught.value)
+        assert message.startswith(f"params.yaml: {key}: found ") and "; must be" in message and "\n" not in message
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(Params.model_fields)), LEAVES, min_size=1, max_size=3))
+def test_any_values_are_taken_or_refused_in_one_line(changes):
+    try:
+        check(GOOD | changes)
+    except UserError as error:
+        assert "\n" not in str(error) and str(error).startswith("params.yaml: ")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_file_is_taken_or_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"params\.yaml") as caught:
+        load_params(path)
+    assert "\n" not in str(caught.value)
