@@ -1,0 +1,171 @@
+"""Kill the pipeline at random moments, run it again, and compare every byte with an undisturbed run.
+
+    python scripts/torture.py                 50 times, half an hour on two cores; writes docs/torture.json
+    python scripts/torture.py --times 3       fewer
+
+Each time, a fresh copy of the project runs `dvc repro` on the digits with a tiny network. At random moments, in
+whatever stage, it gets SIGKILL, SIGTERM or SIGINT, as a whole, or DVC alone, and is run again until it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from run_config import write_params
+from tqdm import tqdm
+
+from oneshot.errors import UserError
+from oneshot.files import md5, write_json
+from oneshot.stage import run_stage
+
+CODE = ("src", "stages", "dvc.yaml", ".dvcignore", ".dvc/config")
+OUTPUTS = ("data/dataset", "data/split.json", "results", "metrics", "plots", "models")
+PARAMS = {
+    "dataset": "digits", "unseen_classes": 3, "calibration_images": 5, "resnet_stem": 4, "resnet_widths": [4, 8, 16],
+    "resnet_first_stride": 1, "image_budget": 24000, "batch_size": 12, "classic_batch_classes": 3, "task_classes": 3,
+    "inner_steps": 2, "augmentation": "crop", "flip_average": False, "episode_draws": 20, "episode_count": 20,
+    "episode_ways": 2, "episode_queries": 3, "adapt_shots": [1, 5], "adapt_draws": 2, "adapt_batch_size": 12,
+    "adapt_classes": 3, "adapt_episodes": 2, "device": "cpu", "precision": "fp32", "threads": 1, "checkpoint_steps": 100,
+    **{f"adapt_{method}_steps": [2, 2, 2] for method in ("classic", "meta")},
+    **{f"adapt_{method}_learning_rate": [0.1, 0.1, 0.1] for method in ("classic", "meta")},
+}  # fmt: skip
+SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
+MOST_KILLS = 3  # in one run, before it is left alone
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Kill the pipeline at random moments and compare bytes.")
+    parser.add_argument("--times", type=int, default=50, help="runs that are disturbed (default: 50)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and signals (default: 0)")
+    arguments = parser.parse_args()
+    rng = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory(prefix="torture-") as scratch:
+        began = time.monotonic()
+        expected, _ = undisturbed(Path(scratch) / "undisturbed")
+        duration = time.monotonic() - began
+        tally: Counter[str] = Counter()
+        same = 0
+        for number in tqdm(range(arguments.times), desc="disturbed runs", unit="run"):
+            folder = Path(scratch) / f"run-{number}"
+            tally.update(disturbed(folder, duration, rng))
+            found = contents(folder)
+            if found != expected:
+                odd = sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
+                raise UserError(
+                    f"run {number} of seed {arguments.seed}: {', '.join(odd)} differ from an undisturbed run"
+                )
+            same += 1
+            shutil.rmtree(folder)
+    result = {
+        "runs": arguments.times,
+        "same_bytes": same,
+        "files_compared": len(expected),
+        "kills": sum(tally.values()),
+    }
+    result |= {"kills_by_signal_and_stage": dict(sorted(tally.items()))}
+    if arguments.times >= 50:
+        write_json(ROOT / "docs/torture.json", result)
+    print(
+        f"{same} of {arguments.times} disturbed runs ended with the bytes of an undisturbed one; {sum(tally.values())} kills"
+    )
+
+
+def make_project(folder: Path) -> None:
+    """A copy of the project's code in `folder`, with DVC but without Git, and tiny parameters."""
+    for name in CODE:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy: Any = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    with open(folder / ".dvc/config", "a", encoding="utf-8") as config:
+        config.write("    no_scm = true\n")
+    write_params(folder / "params.yaml", PARAMS)
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """`dvc repro` in a process group of its own."""
+    environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
+    with open(folder / "log.txt", "ab") as log:
+        command = [sys.executable, "-m", "dvc", "repro"]
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+
+def undisturbed(folder: Path) -> tuple[dict[str, str], str]:
+    """The contents and the log of a run that nobody disturbs."""
+    make_project(folder)
+    code = start(folder).wait()
+    log = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+    if code:
+        raise UserError(f"the undisturbed run failed with exit code {code}: {log[-500:]}")
+    return contents(folder), log
+
+
+def disturbed(folder: Path, duration: float, rng: random.Random) -> list[str]:
+    """A run that is killed up to MOST_KILLS times and then left alone; the kills, as 'signal to whom, in stage'."""
+    make_project(folder)
+    kills = []
+    for _ in range(rng.randint(1, MOST_KILLS)):
+        process = start(folder)
+        try:
+            process.wait(timeout=rng.uniform(0.5, 0.9 * duration))
+            break  # it was done before
+        except subprocess.TimeoutExpired:
+            name, whole = rng.choice(SIGNALS), rng.random() < 0.7
+            number = getattr(signal, name)
+            running = last_stage(folder)
+            os.killpg(process.pid, number) if whole else os.kill(process.pid, number)
+            kills.append(f"{name} to {'all' if whole else 'DVC'} in {running}")
+            process.wait(timeout=120)
+            wait_for_orphans(folder)
+    for attempt in range(3):  # a run that was told to stop may have to be asked twice
+        if start(folder).wait(timeout=600) == 0:
+            return kills
+        time.sleep(2 * (attempt + 1))
+    log = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+    raise UserError(f"after {', '.join(kills)}: `dvc repro` fails: {log[-800:]}")
+
+
+def last_stage(folder: Path) -> str:
+    """The stage that was running: the last one that the log names."""
+    lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    stages = [line.split("'")[1].split("@")[0] for line in lines if line.startswith("Running stage '")]
+    return stages[-1] if stages else "the start"
+
+
+def wait_for_orphans(folder: Path, most: float = 60) -> None:
+    """Wait until no stage that DVC left behind runs in `folder`; a training stops by itself when DVC is gone."""
+    end = time.monotonic() + most
+    while any(_runs_in(process, folder) for process in Path("/proc").glob("[0-9]*")):
+        if time.monotonic() > end:
+            raise UserError(f"{folder}: a stage still runs {most:.0f} s after DVC was killed")
+        time.sleep(0.2)
+
+
+def _runs_in(process: Path, folder: Path) -> bool:
+    try:
+        return os.readlink(process / "cwd") == str(folder.resolve())
+    except OSError:  # it has ended, or is not ours
+        return False
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Each output's path and md5."""
+    files = [path for name in OUTPUTS for path in [folder / name, *(folder / name).rglob("*")] if path.is_file()]
+    return {path.relative_to(folder).as_posix(): md5(path) for path in files}
+
+
+if __name__ == "__main__":
+    run_stage(main)
