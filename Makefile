@@ -14,7 +14,7 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
 	"$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 15))' \
 	2>/dev/null && command -v "$$python" && break; done)
 
-.PHONY: help setup demo test reference large seeds studies experiments readme report figures lint lock
+.PHONY: help setup demo test reference large seeds studies experiments readme report torture figures lint lock
 
 help: ## list what there is (default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ figures: $(INSTALLED) ## draw the pictures anew that explain the method in READM
 
 report: $(INSTALLED) ## all pictures and tables of the last run in one file, report.html, that needs no network
 	@$(BIN)/python scripts/write_report.py
+
+torture: $(INSTALLED) ## kill the pipeline 50 times at random moments, and compare all bytes: about an hour
+	@$(BIN)/python scripts/torture.py
 
 lint: $(INSTALLED) ## check style, format and types
 	@$(BIN)/python -m ruff check

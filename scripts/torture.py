@@ -39,7 +39,8 @@ PARAMS = {
     "resnet_first_stride": 1, "image_budget": 24000, "batch_size": 12, "classic_batch_classes": 3, "task_classes": 3,
     "inner_steps": 2, "augmentation": "crop", "flip_average": False, "episode_draws": 20, "episode_count": 20,
     "episode_ways": 2, "episode_queries": 3, "adapt_shots": [1, 5], "adapt_draws": 2, "adapt_batch_size": 12,
-    "adapt_classes": 3, "adapt_episodes": 2, "device": "cpu", "precision": "fp32", "threads": 1, "checkpoint_steps": 100,
+    "adapt_classes": 3, "adapt_episodes": 2, "device": "cpu", "precision": "fp32", "threads": 1,
+    "checkpoint_steps": 100,
     **{f"adapt_{method}_steps": [2, 2, 2] for method in ("classic", "meta")},
     **{f"adapt_{method}_learning_rate": [0.1, 0.1, 0.1] for method in ("classic", "meta")},
 }  # fmt: skip
@@ -74,14 +75,13 @@ def main() -> None:
         "runs": arguments.times,
         "same_bytes": same,
         "files_compared": len(expected),
-        "kills": sum(tally.values()),
+        "kills": tally.total(),
     }
     result |= {"kills_by_signal_and_stage": dict(sorted(tally.items()))}
     if arguments.times >= 50:
         write_json(ROOT / "docs/torture.json", result)
-    print(
-        f"{same} of {arguments.times} disturbed runs ended with the bytes of an undisturbed one; {sum(tally.values())} kills"
-    )
+    kills = tally.total()
+    print(f"{same} of {arguments.times} disturbed runs ended with the bytes of an undisturbed one; {kills} kills")
 
 
 def make_project(folder: Path) -> None:
