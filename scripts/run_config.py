@@ -28,6 +28,8 @@ from oneshot.files import write_bytes, write_text
 from oneshot.params import load_params
 from oneshot.stage import run_stage
 
+PATHS = ("data_folder", "pretrained_weights")  # parameters that may name a file or folder
+
 # DVC without Git, with the project's cache: neither data nor results are kept twice.
 DVC_CONFIG = """\
 [core]
@@ -91,6 +93,9 @@ def read_overrides(config: Path, settings: list[str]) -> dict[str, Any]:
             overrides[name.strip()] = YAML(typ="safe").load(value)
         except YAMLError:
             raise UserError(f"--set {setting}: the value is not valid YAML") from None
+    for name in PATHS:
+        if isinstance(path := overrides.get(name), str) and os.path.exists(path):
+            overrides[name] = os.path.abspath(path)  # the run has a folder of its own
     return overrides
 
 

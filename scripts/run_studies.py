@@ -3,12 +3,15 @@
     python scripts/run_studies.py                  those that have no file yet, in turn
     python scripts/run_studies.py seed_2 seed_3    these, again if need be
 
-Killed and run again, it goes on where it was. `--threads 1` lets two such commands share two cores.
+Killed and run again, it goes on where it was. Two such commands, each with names of its own and `--threads 1`, share
+two cores better than one with two threads uses them.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import sys
 from pathlib import Path
@@ -26,6 +29,7 @@ from oneshot.files import read_json, read_table, write_json
 from oneshot.stage import run_stage
 
 RECORD = ROOT / "studies/runs.yaml"
+RUNNING = ("training", "device", "precision", "threads", "checkpoint_steps")  # change no figure beyond rounding
 
 
 def main() -> None:
@@ -37,27 +41,43 @@ def main() -> None:
     for name in arguments.names:
         if name not in studies:
             raise UserError(f"{os.path.relpath(RECORD)}: has no {name}; it has {', '.join(studies)}")
-    for name in arguments.names or [name for name in studies if not result_file(name).exists()]:
+    for name in arguments.names or [name for name in studies if load_result(name) is None]:
         study = studies[name]
         overrides = read_overrides(ROOT / study["config"], []) if "config" in study else {}
         overrides |= study["set"] | ({"threads": arguments.threads} if arguments.threads else {})
         print(f"{name}: {study['why']}", flush=True)
         folder = run_pipeline(name, overrides, *(f"evaluate@{method}" for method in METHODS))
-        write_json(result_file(name), {"why": study["why"], "parameters": overrides, **results(folder)})
+        about = {"why": study["why"], "default": default_digest(overrides), "parameters": overrides}
+        write_json(result_file(name), about | results(folder))
 
 
 def load_studies() -> dict[str, dict[str, Any]]:
     """The lines of studies/runs.yaml."""
     studies = YAML(typ="safe").load(RECORD.read_text(encoding="utf-8"))
     for name, study in studies.items():
-        if not {"why", "set"} <= set(study) <= {"why", "set", "config"}:
+        if not isinstance(study, dict) or not {"why", "set"} <= set(study) <= {"why", "set", "config"}:
             raise UserError(f"{os.path.relpath(RECORD)}: {name}: must have `why` and `set`, and may have `config`")
     return dict(studies)
 
 
-def result_file(name: str) -> Path:
+def default_digest(overrides: dict[str, Any], root: Path = ROOT) -> str:
+    """8 hex digits that change with every default in params.yaml that a study does not set itself."""
+    defaults = YAML(typ="safe").load((root / "params.yaml").read_text(encoding="utf-8"))
+    kept = {name: value for name, value in defaults.items() if name not in overrides and name not in RUNNING}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def result_file(name: str, root: Path = ROOT) -> Path:
     """Where a study's figures are recorded."""
-    return ROOT / "studies" / f"{name}.json"
+    return root / "studies" / f"{name}.json"
+
+
+def load_result(name: str, root: Path = ROOT) -> dict[str, Any] | None:
+    """A study's figures; None where there are none, or where they belong to another default."""
+    if not result_file(name, root).exists():
+        return None
+    result: dict[str, Any] = read_json(result_file(name, root))
+    return result if result["default"] == default_digest(result["parameters"], root) else None
 
 
 def results(folder: Path) -> dict[str, Any]:

@@ -3,8 +3,8 @@
     python scripts/run_config.py configs/validation.yaml
     python scripts/search_adaptation.py runs/validation
 
-Prints and writes <folder>/adaptation.csv: the mean gain in triplet accuracy over the frozen network, for each
-learning rate and number of steps; and the values for params.yaml. No step is chosen where none gains.
+Prints and writes <folder>/adaptation_<training>.csv: the mean gain in triplet accuracy over the frozen network, for
+each learning rate and number of steps; and the values for params.yaml. No step is chosen where none gains.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from oneshot.params import load_params
 from oneshot.stage import run_stage
 from oneshot.subject import Subject
 
-RATES = {"metric": (1.0, 3.0, 10.0), "all": (0.03, 0.1, 0.3)}
-STEPS = (5, 20, 60)
+RATES = {"metric": (1.0, 3.0, 10.0, 30.0), "all": (0.03, 0.1, 0.3)}
+STEPS = (5, 20)
 
 
 def main() -> None:
@@ -55,8 +55,8 @@ def main() -> None:
 
 
 def names(rows: list[dict[str, Any]]) -> list[str]:
-    """The numbers of support images, in the order of params.yaml."""
-    return list(dict.fromkeys(row["shots"] for row in rows))
+    """The numbers of support images, in the order of params.yaml: ascending, then all."""
+    return sorted({row["shots"] for row in rows}, key=lambda shots: float("inf") if shots == "all" else int(shots))
 
 
 def search(subject: Subject, method: str) -> list[dict[str, Any]]:

@@ -25,14 +25,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from run_config import write_params
+from run_config import DVC_CONFIG, write_params
 from tqdm import tqdm
 
 from oneshot.errors import UserError
-from oneshot.files import md5, write_json
+from oneshot.files import md5, write_json, write_text
 from oneshot.stage import run_stage
 
-CODE = ("src", "stages", "dvc.yaml", ".dvcignore", ".dvc/config")
+CODE = ("src", "stages", "dvc.yaml", ".dvcignore")
 OUTPUTS = ("data/dataset", "data/split.json", "results", "metrics", "plots", "models")
 PARAMS = {
     "dataset": "digits", "unseen_classes": 3, "calibration_images": 5, "resnet_stem": 4, "resnet_widths": [4, 8, 16],
@@ -90,8 +90,7 @@ def make_project(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy: Any = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
-    with open(folder / ".dvc/config", "a", encoding="utf-8") as config:
-        config.write("    no_scm = true\n")
+    write_text(folder / ".dvc/config", DVC_CONFIG.partition("[cache]")[0])  # a cache of its own
     write_params(folder / "params.yaml", PARAMS)
 
 

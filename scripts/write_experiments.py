@@ -16,26 +16,15 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import numpy as np
 import yaml
-from run_studies import load_studies
+from run_studies import load_result, load_studies
 from write_readme import markdown_table
 
-from oneshot.comparison import METHODS, flat
+from oneshot.comparison import HEADLINES, METHODS, flat
 from oneshot.episodes import confidence
 from oneshot.files import read_json, read_table, write_text
 from oneshot.stage import run_stage
 
-MAIN = {
-    "unseen.triplet_accuracy": "triplet accuracy, unseen classes",
-    "unseen.binary_accuracy": "binary accuracy at the calibrated threshold, unseen classes",
-    "unseen.binary_accuracy_best": "binary accuracy at the best threshold, unseen classes",
-    "one_shot.accuracy": "one-shot accuracy among all unseen classes",
-    "five_shot.accuracy": "five-shot accuracy among all unseen classes",
-    "seen.triplet_accuracy": "triplet accuracy, seen classes",
-    "seen.binary_accuracy": "binary accuracy, seen classes",
-    "unseen_reference.binary_accuracy": "binary accuracy, unseen classes, negatives seen",
-    "adapted_all.unseen_reference.triplet_accuracy": "triplet accuracy, adapted on all images, negatives seen",
-    "adapted_all.unseen_reference.binary_accuracy": "binary accuracy, adapted on all images, negatives seen",
-}
+MAIN = HEADLINES | {"unseen_reference.binary_accuracy": "binary accuracy, unseen classes, negatives seen"}
 PUBLISHED = {  # CIFAR-FS, 5-way 1-shot and 5-shot, trained from scratch, as the papers give them
     "MAML": (58.9, 71.5),
     "R2D2": (65.3, 79.4),
@@ -66,24 +55,26 @@ def main() -> None:
 
 def page(root: Path) -> str:
     """The whole page, from the project in `root`."""
-    done = {name: read_json(root / f"studies/{name}.json") for name in load_studies() if _there(root, name)}
+    studies = load_studies()
+    done = {name: result for name in studies if (result := load_result(name, root)) is not None}
     default: Study = {method: read_json(root / f"metrics/{method}.json") for method in METHODS}
     default["classes"] = read_table(root / "plots/novel_classes.csv")
     seed = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["seed"]
     runs = {f"seed {seed}": default} | {n.replace("_", " "): s for n, s in done.items() if n.startswith("seed_")}
     others = {n: s for n, s in done.items() if n.startswith(("draw_", "unseen_"))}
-    short = {n: s for n, s in done.items() if "validation" in s["classic"]}
+    short = {n: s for n, s in done.items() if studies[n].get("config") == "configs/ablation.yaml"}
     parts = [
         "# Record of experiments",
         "Written by `python scripts/write_experiments.py` from `metrics/` and `studies/`; do not edit. Each line of "
         "[studies/runs.yaml](../studies/runs.yaml) is a run of the pipeline: `make studies` makes those that are "
-        f"missing. Done so far: {len(done)} of {len(load_studies())}.",
+        f"missing. Done so far, with the present default: {len(done)} of {len(studies)}.",
         f"## The default, {len(runs)} seed{'s' if len(runs) > 1 else ''}, in %",
         "`± t`: half-width of Student's 95 % interval over seeds. `classes`: 95 % interval of a bootstrap over the "
         f"unseen classes ({BOOTSTRAPS:,} draws), each class's mean over the seeds taken as its figure.",
         seeds_table(runs),
         "## What adaptation gains, in points of triplet accuracy",
-        "Paired: the same seeds, classes and supports; 95 % intervals (Student's) over the classes of all seeds. "
+        "Paired: the same seeds, classes and supports; 95 % intervals (Student's) over classes, each class's mean over "
+        "the seeds taken as its figure. "
         "*Prototype*: how often an image of the class is nearer to the mean of the same supports "
         "than one of another class.",
         gains_table(runs),
@@ -104,14 +95,15 @@ def page(root: Path) -> str:
     if short:
         parts += [
             "## Ablations, on validation classes, in %",
-            "Each changes one thing; 100,000 images a training unless the line changes that. "
+            "Each changes what stands in its line; 100,000 images a training unless that is changed. "
             "The unseen classes take no part.",
             ablation_table(short),
         ]
     if (root / "studies/search.csv").exists():
         parts += [
             "## The search that settled the default, on validation classes",
-            "Each line repeats with `python scripts/run_config.py configs/ablation.yaml --set NAME=VALUE ...`.",
+            "Each line repeats with `python scripts/run_config.py configs/ablation.yaml --set image_budget=IMAGES "
+            "--set NAME=VALUE ...`.",
             search_table(root),
         ]
     if (root / "studies/adaptation_classic.csv").exists():
@@ -122,10 +114,6 @@ def page(root: Path) -> str:
             adaptation_table(root),
         ]
     return "\n\n".join(parts) + "\n"
-
-
-def _there(root: Path, name: str) -> bool:
-    return (root / f"studies/{name}.json").exists()
 
 
 def seeds_table(runs: dict[str, Study]) -> str:
@@ -163,7 +151,8 @@ def _columns(name: str) -> tuple[str, str]:
 
 
 def _column(runs: dict[str, Study], column: str) -> np.ndarray:
-    return np.array([float(row[column]) for run in runs.values() for row in run["classes"]])
+    """A column of the table of classes (classes,): means over runs."""
+    return np.array([[float(row[column]) for row in run["classes"]] for run in runs.values()]).mean(axis=0)
 
 
 def thresholds_table(default: Study) -> str:
@@ -185,9 +174,9 @@ def near_copies_table(default: Study) -> str:
     rows = []
     for group in ("seen", "unseen"):
         for key in ("triplet_accuracy", "binary_accuracy"):
-            homes = [home for home in (group, f"{group}_distinct") if home in default["classic"]]
-            cells = [f"{100 * default[method][home][key]:.2f}" for method in METHODS for home in homes]
-            rows.append([f"{key.replace('_', ' ')}, {group} classes", *cells, *[""] * (4 - len(cells))])
+            homes = [default[method].get(home) for method in METHODS for home in (group, f"{group}_distinct")]
+            cells = [f"{100 * home[key]:.2f}" if home else "" for home in homes]
+            rows.append([f"{key.replace('_', ' ')}, {group} classes", *cells])
     heading = [f"{method}, {words}" for method in METHODS for words in ("all test images", "without near-copies")]
     return markdown_table(["measure", *heading], rows)
 
@@ -247,16 +236,19 @@ def search_table(root: Path) -> str:
 def adaptation_table(root: Path) -> str:
     """The grid of scripts/search_adaptation.py."""
     rows = [row for method in METHODS for row in read_table(root / f"studies/adaptation_{method}.csv")]
-    places = list(dict.fromkeys((row["method"], row["shots"]) for row in rows))
-    lines = []
-    for rate, steps in dict.fromkeys((row["learning_rate"], row["steps"]) for row in rows):
-        cells = []
-        for place in places:
-            (row,) = [
-                r for r in rows if ((r["method"], r["shots"]), r["learning_rate"], r["steps"]) == (place, rate, steps)
-            ]
-            cells.append(f"{100 * row['gain']:+.2f} ± {100 * row['standard_error']:.2f}")
-        lines.append([str(rate), str(steps), *cells])
+    places = sorted(
+        {(row["method"], row["shots"]) for row in rows}, key=lambda place: (place[0], str(place[1]) == "all")
+    )
+    found = {
+        ((row["method"], row["shots"]), row["learning_rate"], row["steps"]): (
+            f"{100 * row['gain']:+.2f} ± {100 * row['standard_error']:.2f}"
+        )
+        for row in rows
+    }
+    lines = [
+        [str(rate), str(steps), *(found.get((place, rate, steps), "") for place in places)]
+        for rate, steps in dict.fromkeys((row["learning_rate"], row["steps"]) for row in rows)
+    ]
     heading = [f"{method}, {shots} image{'' if str(shots) == '1' else 's'}" for method, shots in places]
     return markdown_table(["learning rate", "steps", *heading], lines)
 

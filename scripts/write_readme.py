@@ -164,8 +164,10 @@ def _setting(root: Path, params: dict[str, Any]) -> str:
     """Network, images, classes, hardware and versions behind the results."""
     classes = ", ".join(str(row["class"]).replace("_", " ") for row in read_table(root / "plots/novel_classes.csv"))
     records = {method: read_json(root / f"plots/record_{method}.json") for method in METHODS}
-    depth = 2 + 2 * sum(params["resnet_blocks"])
-    network = f"ResNet-{depth} of {max(params['resnet_widths'])} channels, {records['meta']['weights']:,} weights"
+    shape = "ResNet-18"
+    if params["backbone"] == "small":
+        shape = f"ResNet-{2 + 2 * sum(params['resnet_blocks'])} of {max(params['resnet_widths'])} channels"
+    network = f"{shape}, {records['meta']['weights']:,} weights"
     lines = [
         f"- Parameters: `params.yaml` as committed. Data set {params['dataset']}, seed {params['seed']}; {network}.",
         f"- Unseen classes: {classes}.",

@@ -19,7 +19,7 @@ def every_pair(images, others, most):
     )
 
 
-@pytest.mark.parametrize("shape", [(16, 16, 3), (8, 8, 1), (12, 12, 3), (28, 28, 1), (7, 7, 3)])
+@pytest.mark.parametrize("shape", [(16, 16, 3), (8, 8, 1), (12, 12, 3), (28, 28, 1), (7, 7, 3), (37, 37, 3)])
 def test_same_as_comparing_every_pair(shape):
     random = np.random.default_rng(0)
     others = random.integers(0, 256, (40, *shape), dtype=np.uint8)

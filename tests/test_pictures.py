@@ -123,7 +123,10 @@ def test_a_picture_too_large_to_decode_is_refused_unread(tmp_path: Path, monkeyp
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(suffix=st.sampled_from(["png", "jpg", "gif", "bmp", "tiff", "webp", "ppm"]), data=st.data())
+@given(
+    suffix=st.sampled_from(["png", "jpg", "gif", "bmp", "tiff", "webp", "ppm", "avif", "jp2", "ico", "tga", "dds"]),
+    data=st.data(),
+)
 def test_damaged_pictures_are_read_or_named(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
     """Bytes of a good file changed, cut or added to: an array of the right shape, or one clear line."""
     half_red(20, 30).save(tmp_path / f"good.{suffix}")
@@ -139,7 +142,17 @@ def test_damaged_pictures_are_read_or_named(tmp_path: Path, suffix: str, data: s
 
 
 def test_pictures_are_found_in_order_below_a_folder(tmp_path: Path) -> None:
-    for name in ("b/2.JPG", "b/1.png", "a.webp", ".hidden/3.png", "b/.4.png", "notes.txt", "b/Thumbs.db"):
+    for name in (
+        "b/2.JPG",
+        "b/1.png",
+        "a.webp",
+        ".hidden/3.png",
+        "b/.4.png",
+        "notes.txt",
+        "b/Thumbs.db",
+        "b/film.mpg",
+        "drawing.eps",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [str(path.relative_to(tmp_path)) for path in find_pictures(tmp_path)] == ["a.webp", "b/1.png", "b/2.JPG"]

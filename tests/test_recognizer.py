@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import tiny_params
+from helpers import ROOT, tiny_params
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -180,12 +183,18 @@ def test_many_pictures(model: Path, pictures: Path, capsys, tmp_path: Path, monk
 
 def test_mistakes_end_in_one_line(capsys, model: Path, pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
     for arguments, why in (
         (("enroll", tmp_path / "gone"), "no such folder"),
         (("enroll", tmp_path / "empty"), "holds no pictures"),
         (("classify", pictures, "--gallery", tmp_path / "gone.npz"), "no such file; make it with `oneshot enroll"),
         (("classify", "*.none", "--gallery", tmp_path / "gone.npz"), "no such file"),
         (("embed", f"{tmp_path}/*.none"), "no pictures there"),
+        (("embed", pictures, "--output", ""), "--output: found ''; must end in .npy"),
+        (("embed", pictures, "--output", tmp_path / "notes.txt"), "must end in .npy"),
+        (("embed", pictures, "--output", tmp_path / "file/v.npy"), "file"),
+        (("enroll", pictures, "--gallery", tmp_path / "empty"), "directory"),
+        (("embed", "x" * 300 + ".png"), "name too long"),
         (("embed", tmp_path / "empty"), "no pictures there"),
     ):
         code, out, err = run(capsys, *arguments, "--model", model)
@@ -199,3 +208,35 @@ def test_help_teaches(capsys) -> None:
         code, out, _ = run(capsys, *command, "--help")
         assert code == 0 and "exit codes" in out
         assert command or all(f"oneshot {name} " in out for name in ("verify", "enroll", "classify", "embed"))
+
+
+@pytest.mark.parametrize("about", [None, {}, {"threshold": "x"}, {"threshold": 0.5, "image_size": 8, "roc": {}}])
+def test_a_model_that_was_not_exported_is_named(model: Path, tmp_path: Path, about: dict | None) -> None:
+    saved = torch.load(model, weights_only=True) | {"about": about}
+    torch.save(saved, tmp_path / "odd.pt")
+    with pytest.raises(UserError, match=r"odd\.pt: "):
+        Recognizer(tmp_path / "odd.pt")
+
+
+def test_pictures_of_one_name_and_two_formats_are_one_class(model: Path, pictures: Path, tmp_path: Path) -> None:
+    shutil.copy(pictures / "red/0.png", tmp_path / "cup.png")
+    shutil.copy(pictures / "red/1.jpg", tmp_path / "cup.jpg")
+    gallery = Recognizer(model).enroll(tmp_path)
+    assert gallery.names == ["cup"] and gallery.counts.tolist() == [2]
+
+
+def test_names_that_are_no_text_are_shown_all_the_same(model: Path, pictures: Path, tmp_path: Path) -> None:
+    shutil.copy(pictures / "red/0.png", os.fsencode(tmp_path) + b"/caf\xe9.png")
+    command = [sys.executable, "-m", "oneshot.cli", "enroll", str(tmp_path), "--model", str(model)]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(ROOT / "src")}
+    gallery = ["--gallery", str(tmp_path / "g.npz")]
+    done = subprocess.run([*command, *gallery], capture_output=True, env=environment)
+    assert done.returncode == 0 and b"caf\\udce9 (1)" in done.stdout, done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake(model: Path, pictures: Path, tmp_path: Path) -> None:
+    Recognizer(model).enroll(pictures).save(tmp_path / "g.npz")
+    oneshot = f"{sys.executable} -m oneshot.cli classify {pictures} --gallery {tmp_path}/g.npz --model {model}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(f"{oneshot} | true", shell=True, capture_output=True, text=True, env=environment)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr

@@ -6,7 +6,9 @@ import argparse
 import glob
 import io
 import json
+import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -39,15 +41,24 @@ exit codes: 0 done (verify: same class), 1 verify: different classes, 2 a mistak
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the program with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold what the terminal cannot show
+    warnings.simplefilter("ignore")  # odd metadata in a picture does not matter
     options = parser().parse_args(arguments)
     try:
         code = options.run(options)
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = FAILED
     except BrokenPipeError:  # `| head` has seen enough
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except (OSError, MemoryError) as error:
+        what = getattr(error, "strerror", None) or str(error) or "out of memory"
+        print(f"error: {getattr(error, 'filename', None) or 'oneshot'}: {what}", file=sys.stderr)
+        code = FAILED
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
@@ -124,6 +135,7 @@ def run_enroll(options: argparse.Namespace) -> int:
 def run_classify(options: argparse.Namespace) -> int:
     """`oneshot classify`: a line for each picture; broken ones are named and left out."""
     recognizer, gallery = Recognizer(options.model), Gallery.load(options.gallery)
+    recognizer.check(gallery)
     vectors, failed = _embedded(recognizer, expand(options.pictures))
     matches = recognizer.matches(np.stack(list(vectors.values())), gallery) if vectors else []
     if options.json:
@@ -144,10 +156,12 @@ def run_classify(options: argparse.Namespace) -> int:
 
 def run_embed(options: argparse.Namespace) -> int:
     """`oneshot embed`: FILE.npy (N, D) float32 unit vectors, and FILE.txt with the path of each row."""
+    if not options.output.endswith(".npy"):
+        raise UserError(f"--output: found {options.output!r}; must end in .npy")
     vectors, failed = _embedded(Recognizer(options.model), expand(options.pictures))
     if not vectors:
         raise UserError("no picture could be read")
-    output = Path(options.output).with_suffix(".npy")
+    output = Path(options.output)
     buffer = io.BytesIO()
     np.save(buffer, np.stack(list(vectors.values())))
     write_bytes(output, buffer.getvalue())

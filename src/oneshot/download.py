@@ -107,19 +107,22 @@ def cifar100(raw: Path, source: str | None) -> Dataset:
 def mnist(raw: Path, source: str | None) -> Dataset:
     """MNIST's handwritten digits, 28x28."""
     from torchvision.datasets import MNIST
-    from torchvision.datasets.mnist import read_image_file, read_label_file
 
     folder = obtain_files(MNIST.mirrors, dict(MNIST.resources), raw / "mnist", source)
     arrays = []
-    with _workspace(raw) as work:
-        for name in dict(MNIST.resources):  # images and labels to train on, then those to test on
-            plain = work / name.removesuffix(".gz")
-            with open(plain, "wb") as file:
-                file.writelines(_decompressed(folder / name))
-            read = read_image_file if "images" in name else read_label_file
-            arrays.append(read(str(plain)).numpy())
+    for name in dict(MNIST.resources):  # images and labels to train on, then those to test on
+        content = b"".join(_decompressed(folder / name))
+        dimensions = content[3]
+        shape = struct.unpack_from(f">{dimensions}I", content, 4)
+        arrays.append(np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape))
     train_images, train_labels, test_images, test_labels = arrays
-    return Dataset(train_images[..., np.newaxis], train_labels, test_images[..., np.newaxis], test_labels, DIGITS)
+    return Dataset(
+        train_images[..., np.newaxis],
+        train_labels.astype(np.int64),
+        test_images[..., np.newaxis],
+        test_labels.astype(np.int64),
+        DIGITS,
+    )
 
 
 # Another data set is one more function above and one more line here.

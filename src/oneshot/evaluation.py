@@ -101,7 +101,7 @@ def _distinct(subject: Subject, groups: list[Group], threshold: float) -> Figure
         store.images.permute(0, 2, 3, 1).cpu().numpy() for store in (subject.test_images, subject.train_images)
     )
     copied = near_copies(tests, trained)
-    figures: Figures = {"near_copies": int(copied.sum())}
+    figures: Figures = {"near_copies": int(sum(copied[group.rows].sum() for group in groups))}
     for group in groups:
         kept = ~copied[group.rows]
         if np.bincount(group.labels[kept], minlength=max(group.classes) + 1)[group.classes].min() >= 2:

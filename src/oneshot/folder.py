@@ -29,7 +29,7 @@ def read_folder(root: str | Path, side: int, test_share: float, seed: int) -> Da
     Raises:
         UserError: no such folder, fewer than 4 classes, a class with too few pictures, or a broken picture; each named.
     """
-    root = Path(root).expanduser()
+    root = Path(root).expanduser().resolve()
     if not root.is_dir():
         raise UserError(f"params.yaml: data_folder: found {str(root)!r}; there is no such folder")
     given = [root / part for part in ("train", "test")]

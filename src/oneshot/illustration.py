@@ -72,7 +72,7 @@ def example_episode(subject: Subject, threshold: float) -> dict[str, Any]:
         threshold; supports (class, row of a training image); queries (class, row of a test image, predicted,
         similarity to the support of the predicted class, right).
     """
-    rng = random_stream(subject.params.seed, "episodes", 1)
+    rng = random_stream(subject.params.seed, "episodes", 0, 1)
     novel = novel_classes(subject)
     labels = np.sort(rng.choice(novel, min(EPISODE_CLASSES, len(novel)), replace=False)).tolist()
     pools = [subject.supports(label) for label in labels]

@@ -29,7 +29,7 @@ of one class point in like directions, also for classes that training never saw.
 
 ## What it reaches
 
-Measured on test images. *Unseen* classes took no part in training, calibration or any choice.
+Measured on test images. *Unseen* classes took no part in training or calibration.
 
 | in % | key in `metrics/{method}.json` | value |
 | --- | --- | --- |

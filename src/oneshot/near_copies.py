@@ -28,11 +28,12 @@ def near_copies(
     """
     if not len(others):
         return np.zeros(len(images), dtype=np.bool_)
-    # Averaging over squares never lengthens a difference, so small versions find every candidate.
+    # Averaging over squares (what is left over at the border aside) never lengthens a difference between images,
+    # once each square counts for its places: so small versions find every candidate.
     ours, theirs = _small(images), _small(others)
     theirs = torch.cat([theirs, _small(others[:, :, ::-1])])
     lengths = (theirs**2).sum(1)
-    limit = most**2 * ours.shape[1]
+    limit = most**2 * images[0].size if len(images) else 0.0
     found = np.zeros(len(images), dtype=np.bool_)
     for first in range(0, len(ours), _BLOCK):
         block = ours[first : first + _BLOCK]
@@ -47,10 +48,7 @@ def near_copies(
 
 
 def _small(images: NDArray[np.uint8]) -> torch.Tensor:
-    """Images averaged over squares down to a side of at most 8, one a row, float32."""
+    """Images averaged over squares of about an eighth of the side, one a row, times the root of a square's places."""
     tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-    side = min(_SIDE, images.shape[1])
-    while images.shape[1] % side:
-        side -= 1  # squares of one size: only then does averaging shorten every difference
-    factor = images.shape[1] // side
-    return torch.cat([F.avg_pool2d(part.float(), factor).flatten(1) for part in tensor.split(5000)])
+    factor = max(1, images.shape[1] // _SIDE)
+    return torch.cat([F.avg_pool2d(part.float(), factor).flatten(1) for part in tensor.split(5000)]) * factor

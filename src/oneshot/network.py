@@ -130,7 +130,9 @@ class SiameseNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.backbone = BACKBONES[backbone](len(mean), **shape)
-        self.images_before = 0  # that an earlier training, from whose weights this one starts, has seen
+        # What an earlier training, from whose weights this one starts, has seen.
+        self.images_before = 0
+        self.classes_before: list[str] = []
         self.dimensions = int(self.backbone.features)  # type: ignore[arg-type]
         self.embedding_norm = nn.BatchNorm1d(self.dimensions) if embedding_norm else nn.Identity()
 
@@ -178,6 +180,7 @@ def load_pretrained(network: SiameseNetwork, source: str) -> None:
             saved = torch.load(source, map_location="cpu", weights_only=True)
             network.load_state_dict(saved["state"])
             network.images_before = int(saved["about"]["images"])
+            network.classes_before = list(saved["about"]["seen_classes"])
             return
         if source == "download":
             from torchvision.models import ResNet18_Weights
@@ -267,11 +270,12 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> tuple[Si
         saved = torch.load(path, map_location="cpu", weights_only=True)
         network = SiameseNetwork(**saved["config"])
         network.load_state_dict(saved["state"])
+        about = dict(saved["about"])
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run `dvc repro`, which trains it") from None
     except Exception as error:  # torch raises many kinds for a broken file
         raise UserError(f"{path}: not a model of this project ({type(error).__name__}); train it again") from None
-    return network.to(device).to(memory_format=torch.channels_last).eval(), saved["about"]
+    return network.to(device).to(memory_format=torch.channels_last).eval(), about
 
 
 def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:

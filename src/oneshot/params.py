@@ -65,7 +65,7 @@ class Params(BaseModel):
     resnet_stem: Channels
     resnet_widths: Annotated[list[Channels], Field(min_length=1, max_length=5)]
     resnet_blocks: Annotated[list[Annotated[Int, Field(ge=1, le=100)]], Field(min_length=1, max_length=5)]
-    resnet_first_stride: Literal[1, 2]
+    resnet_first_stride: Annotated[Int, Field(ge=1, le=2)]
     embedding_norm: bool
 
     triplet_weight: Weight
@@ -146,8 +146,8 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run from the top folder of the project") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: found {_shown(values)}; it must be lines of `name: value`")
     try:
@@ -284,7 +284,8 @@ def _allowed(mistake: Any) -> str:
         "bool": "true or false",
         "list": "a list such as [1, 5]",
         "finite": "a finite number",
-        "too": f"a list of at most {context.get('max_length')} numbers",
+        "string": "a word or a path",
+        "too": f"a list of {context.get('min_length', 0)} to {context.get('max_length', 9)} numbers",
     }
     return f"must be {words_of.get(kind.split('_')[0], mistake['msg'].lower())}"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from oneshot.errors import UserError
 
 MOST_PIXELS = 2**26  # of a picture, 67 megapixels: above it, decoding may take all memory
 MOST_BYTES = 2**28  # of a file
+NO_PICTURES = {".mpg", ".mpeg", ".h5", ".hdf", ".grib", ".bufr", ".wmf", ".emf", ".eps", ".ps", ".fit", ".fits"}
 
 
 def read_picture(path: str | Path, side: int, channels: int = 3) -> np.ndarray:
@@ -26,19 +25,18 @@ def read_picture(path: str | Path, side: int, channels: int = 3) -> np.ndarray:
     try:
         if Path(path).stat().st_size > MOST_BYTES:
             raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB; make it smaller")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the limit here is lower than Pillow's; odd metadata does not matter
-            with Image.open(path) as image:
-                width, height = image.size
-                if width * height > MOST_PIXELS:
-                    raise UserError(f"{path}: {width} x {height} pixels; must be at most {MOST_PIXELS} in all")
-                image.draft("RGB", (2 * side, 2 * side))  # JPEG decodes small at once, unless the size is less
-                upright = ImageOps.exif_transpose(image)
-            square = ImageOps.fit(_opaque(upright), (side, side), Image.Resampling.LANCZOS)
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise UserError(f"{path}: {width} x {height} pixels; must be at most {MOST_PIXELS} in all")
+            image.draft("RGB", (2 * side, 2 * side))  # JPEG decodes small at once, unless the size is less
+            upright = ImageOps.exif_transpose(image)
+        square = ImageOps.fit(_opaque(upright), (side, side), Image.Resampling.LANCZOS)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError, TypeError, AttributeError,
-            struct.error, Image.DecompressionBombError, NotImplementedError) as error:  # fmt: skip
+    except Exception as error:  # Pillow's readers raise nearly every kind for a broken file
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UserError(f"{path}: not a picture that can be read ({reason})") from None
     return np.asarray(square.convert("L" if channels == 1 else "RGB")).reshape(side, side, channels)
@@ -46,7 +44,7 @@ def read_picture(path: str | Path, side: int, channels: int = 3) -> np.ndarray:
 
 def find_pictures(folder: str | Path) -> list[Path]:
     """All files below `folder` with a picture's suffix, sorted; hidden ones are left out."""
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN} - NO_PICTURES
     found = [path for path in Path(folder).rglob("*") if path.suffix.lower() in suffixes and path.is_file()]
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 

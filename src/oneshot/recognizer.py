@@ -108,11 +108,18 @@ class Recognizer:
     def __init__(self, model: str | Path = "meta") -> None:
         path = model_path(model)
         self.network, self.about = load_model(path)
-        missing = {"threshold", "roc", "image_size", "flip_average"} - set(self.about)
-        if missing:
-            raise UserError(f"{path}: has no {min(missing)}; take a file from models/, which `dvc repro` writes there")
+        try:
+            self.threshold = float(self.about["threshold"])
+            self.side, self.flip_average = int(self.about["image_size"]), bool(self.about["flip_average"])
+            thresholds, rates = (np.array(self.about["roc"][key], dtype=np.float64) for key in ("threshold", "fpr"))
+            order = np.argsort(thresholds)
+            self.roc = thresholds[order], rates[order]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise UserError(
+                f"{path}: lacks what `oneshot` needs ({type(error).__name__}: {error}); "
+                "take a file from models/, which `dvc repro` writes there"
+            ) from None
         self.name = md5(path)
-        self.threshold = float(self.about["threshold"])
         self.channels = len(self.network.mean.flatten())
 
     def embed(self, pictures: Sequence[str | Path]) -> np.ndarray:
@@ -153,9 +160,7 @@ class Recognizer:
 
     def false_positive_rate(self, threshold: float) -> float:
         """The share of pairs of different new classes with a cosine of at least `threshold`, from the ROC curve."""
-        thresholds, rates = (np.array(self.about["roc"][key]) for key in ("threshold", "fpr"))
-        order = np.argsort(thresholds)
-        return float(np.interp(threshold, thresholds[order], rates[order]))
+        return float(np.interp(threshold, *self.roc))
 
     def enroll(self, folder: str | Path) -> Gallery:
         """A gallery of the classes in `folder`: one folder of pictures for each, or single pictures named as the class.
@@ -184,8 +189,7 @@ class Recognizer:
 
     def matches(self, vectors: np.ndarray, gallery: Gallery) -> list[Match]:
         """What each of the embeddings (N, D) is most like."""
-        if gallery.network != self.name:
-            raise UserError("the gallery was made with another network; choose that one by --model, or enroll again")
+        self.check(gallery)
         scores = vectors @ gallery.means.T
         found = []
         for row in scores:
@@ -193,15 +197,24 @@ class Recognizer:
             found.append(Match(nearest if score >= self.threshold else None, score, nearest))
         return found
 
+    def check(self, gallery: Gallery) -> None:
+        """Refuse a gallery that another network made: its numbers mean nothing to this one.
+
+        Raises:
+            UserError: it is such a gallery.
+        """
+        if gallery.network != self.name:
+            raise UserError("gallery: made with another network; choose that one by --model, or enroll again")
+
     def _read(self, path: Path) -> np.ndarray | UserError:
         try:
-            return read_picture(path, self.about["image_size"], self.channels)
+            return read_picture(path, self.side, self.channels)
         except UserError as error:
             return error
 
     def _embed(self, images: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-        return embed(self.network, tensor, self.about["flip_average"]).numpy()
+        return embed(self.network, tensor, self.flip_average).numpy()
 
 
 def model_path(model: str | Path) -> Path:
@@ -224,7 +237,8 @@ def gallery_pictures(folder: str | Path) -> dict[str, list[Path]]:
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     classes = {path.name: find_pictures(path) for path in inside}
     if not classes:
-        classes = {path.stem: [path] for path in find_pictures(folder)}
+        for path in find_pictures(folder):
+            classes.setdefault(path.stem, []).append(path)
     empty = [name for name, paths in classes.items() if not paths]
     if empty or not classes:
         raise UserError(f"{folder / empty[0] if empty else folder}: holds no pictures")

@@ -63,6 +63,13 @@ class Subject:
             raise UserError(
                 f"params.yaml: adapt_classes: found {params.adapt_classes}; must be at most {seen}, the seen classes"
             )
+        most = max(params.adapt_shots, default=0)
+        for label in range(len(self.names)):
+            if most > (there := len(self.supports(label))):
+                raise UserError(
+                    f"params.yaml: adapt_shots: found {params.adapt_shots}; must be at most {there}, "
+                    f"the images that class {self.names[label]} has to adapt on"
+                )
         self.test_labels = dataset.test_labels
         # Without augmentation, a lone support would be its own positive: a pair that teaches nothing.
         augmentation = "crop" if params.augmentation == "none" else params.augmentation
@@ -116,9 +123,6 @@ class Subject:
         rng = random_stream(self.params.seed, "supports", label, shots or 0, draw)
         chosen = self.supports(label)
         if shots is not None:
-            if shots > len(chosen):
-                name, there = self.names[label], f"the {len(chosen)} images that class has to adapt on"
-                raise UserError(f"params.yaml: adapt_shots: found {shots}; class {name}: must be at most {there}")
             chosen = rng.choice(chosen, shots, replace=False)
         rest = [rows for other, rows in self.split.training.items() if other != label]
         return self._adapted(ClassPool([chosen, *rest]), np.array([0]), rng, pace or self.pace(shots)), chosen

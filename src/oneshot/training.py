@@ -83,6 +83,12 @@ def train(method: TrainingFactory, params: Params, data: Path, split_file: Path,
     pool = ClassPool([split.training[label] for label in split.seen])
     mean, std = channel_statistics(dataset.train_images[np.concatenate(pool.images)])
     network = new_network(params, mean, std)
+    held_out = {dataset.class_names[label] for label in split.validation + split.unseen}
+    if known := held_out.intersection(network.classes_before):
+        raise UserError(
+            f"params.yaml: pretrained_weights: found {params.pretrained_weights!r}, trained on {min(known)}, which "
+            "this split holds out; must be a model that has not seen the held-out classes"
+        )
     store = ImageStore(dataset.train_images, compute.device, params.augmentation)
     learner = Learner(params, compute, network, store, pool)
     training = method(params, learner)
