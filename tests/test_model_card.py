@@ -14,8 +14,9 @@ def test_numbers_and_names_are_those_given():
     config = {"backbone": "small", "shape": {"stem": 16, "widths": [64, 128]}}
     card = model_card("cifar100", ABOUT, config, 98765, metrics, novel)
     for words in (
-        "# Model card: meta", "32 x 32", "64 dimensions", "Reptile", "1,234,567 images", "of 2 classes", "98,765 weights",
-        "cosine 0.5123", "stem 16, widths [64, 128]", "`unseen.triplet_accuracy` | 91.23 |", "`one_shot.accuracy` | 50.00 |",
+        "# Model card: meta", "32 x 32", "64 dimensions", "Reptile", "1,234,567 images", "of 2 classes",
+        "98,765 weights", "cosine 0.5123", "stem 16, widths [64, 128]", "`unseen.triplet_accuracy` | 91.23 |",
+        "`one_shot.accuracy` | 50.00 |",
         "hardest is worm (70.0 %", "easiest oak tree", "sweet pepper, wolf.", "models/meta.pt",
     ):  # fmt: skip
         assert words in " ".join(card.split()), words
