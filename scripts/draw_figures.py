@@ -41,7 +41,7 @@ def main() -> None:
 
 def pipeline(path: Path) -> None:
     """The stages of dvc.yaml with the files that they write, and which images each may see."""
-    axes = _canvas(10, 9.0)
+    axes = _canvas(10, 9.0, below=1.2)
     _stage(axes, (1.65, 8.25), 2.9, "check_params", "refuse every mistake\nin params.yaml", "results/params-checked")
     _stage(axes, (5.0, 8.25), 2.9, "download", "the data set,\nchecked by md5", "data/dataset")
     _stage(axes, (8.35, 8.25), 2.9, "split_tasks", "seen and unseen classes,\nimages by their use", "data/split.json")
@@ -85,6 +85,15 @@ def pipeline(path: Path) -> None:
     axes.text(2.2, 0.86, what, fontsize=TEXT, va="center", color=INK, zorder=4)
     written = "metrics/{classic, meta, evaluation, comparison}.json      plots/*"
     axes.text(0.5, 0.4, written, fontsize=FILE, family="monospace", color=GREY, va="center", zorder=4)
+    for x, name, what in (
+        (0.15, "illustrate", "a map, an episode, the worst mistakes: plots/*"),
+        (5.1, "export", "small, ready for use, with cards: models/*"),
+    ):
+        axes.add_patch(_box((x, -1.1), 4.75, 1.05, "white", INK))
+        axes.text(x + 0.25, -0.37, name, fontsize=NAME, weight="bold", va="center", color=INK, zorder=4)
+        axes.text(x + 0.25, -0.8, what, fontsize=FILE, va="center", color=INK, zorder=4)
+    for method, x in (("classic", 2.4), ("meta", 3.6)):
+        axes.text(x, -0.37, f"illustrate@{method}", fontsize=FILE, color=COLOURS[method], va="center", zorder=4)
     _save(axes, path)
 
 
@@ -179,11 +188,11 @@ def triplet(data: Path, path: Path) -> None:
     _save(axes, path)
 
 
-def _canvas(width: float, height: float) -> Axes:
+def _canvas(width: float, height: float, below: float = 0.0) -> Axes:
     """Axes without a frame over the whole figure, whose coordinates are inches."""
-    figure = plt.figure(figsize=(width, height), layout="none")
+    figure = plt.figure(figsize=(width, height + below), layout="none")
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(0, height), aspect="equal", autoscale_on=False)
+    axes.set(xlim=(0, width), ylim=(-below, height), aspect="equal", autoscale_on=False)
     axes.axis("off")
     return axes
 

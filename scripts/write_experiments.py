@@ -43,6 +43,10 @@ BESIDE = {  # studies beside the default: names with the words for them, and a h
     ): "A warm start: Reptile from classic's weights, beside classic trained on, for the same images in all",
     (("adapt_all_weights", "all weights adapted"),): "Adapting all weights in place of a linear map",
 }
+ADAPTATIONS = {  # grids of scripts/search_adaptation.py, and what moved
+    "adaptation": "a linear map: what the default does",
+    "adaptation_all_weights": "all weights of networks of an earlier default",
+}
 Study = dict[str, Any]
 
 BOOTSTRAPS = 10_000
@@ -106,13 +110,14 @@ def page(root: Path) -> str:
             "--set NAME=VALUE ...`.",
             search_table(root),
         ]
-    if (root / "studies/adaptation_classic.csv").exists():
-        parts += [
-            "## How far to adapt, chosen on validation classes",
-            "Mean gain in triplet accuracy over the frozen network ± its standard error, in points "
-            "(`scripts/search_adaptation.py`).",
-            adaptation_table(root),
-        ]
+    for prefix, what in ADAPTATIONS.items():
+        if (root / f"studies/{prefix}_classic.csv").exists():
+            parts += [
+                f"## How far to adapt {what}, on validation classes",
+                "Mean gain in triplet accuracy over the frozen network ± its standard error, in points "
+                "(`scripts/search_adaptation.py`).",
+                adaptation_table(root, prefix),
+            ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -233,12 +238,10 @@ def search_table(root: Path) -> str:
     return markdown_table(["training", "changed", "images", "triplet, %", "one-shot, %", "five-shot, %"], rows)
 
 
-def adaptation_table(root: Path) -> str:
+def adaptation_table(root: Path, prefix: str) -> str:
     """The grid of scripts/search_adaptation.py."""
-    rows = [row for method in METHODS for row in read_table(root / f"studies/adaptation_{method}.csv")]
-    places = sorted(
-        {(row["method"], row["shots"]) for row in rows}, key=lambda place: (place[0], str(place[1]) == "all")
-    )
+    rows = [row for method in METHODS for row in read_table(root / f"studies/{prefix}_{method}.csv")]
+    places = sorted({(row["method"], row["shots"]) for row in rows}, key=_by_shots)
     found = {
         ((row["method"], row["shots"]), row["learning_rate"], row["steps"]): (
             f"{100 * row['gain']:+.2f} ± {100 * row['standard_error']:.2f}"
@@ -251,6 +254,11 @@ def adaptation_table(root: Path) -> str:
     ]
     heading = [f"{method}, {shots} image{'' if str(shots) == '1' else 's'}" for method, shots in places]
     return markdown_table(["learning rate", "steps", *heading], lines)
+
+
+def _by_shots(place: tuple[str, str | int]) -> tuple[str, float]:
+    method, shots = place
+    return method, float("inf") if shots == "all" else float(shots)
 
 
 def interval(values: Any, label: str) -> str:

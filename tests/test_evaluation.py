@@ -129,9 +129,10 @@ def test_frozen_and_adapted_networks_get_the_same_episodes(measured):
 
 
 def test_more_shots_than_images_name_the_parameter_and_the_class(tmp_path, small):
-    subject = make_subject(tmp_path, small)
-    with pytest.raises(UserError, match="adapt_shots: found 100; class seven: must be at most the 30 images"):
-        subject.adapted_to_class(7, 100, draw=0)
+    with pytest.raises(
+        UserError, match=r"adapt_shots: found \[1, 30\]; must be at most 25, the images that class zero"
+    ):
+        make_subject(tmp_path, small, adapt_shots=[1, 30])
 
 
 def test_a_lone_support_is_augmented_even_where_training_was_not(tmp_path, small):

@@ -131,13 +131,14 @@ def test_pretrained_weights_that_do_not_fit_are_named(tmp_path, content):
 
 def test_a_warm_start_takes_a_models_weights_and_counts_its_images(tmp_path):
     earlier = network()
-    save_model(tmp_path / "model.pt", earlier, {"images": 1234})
+    save_model(tmp_path / "model.pt", earlier, {"images": 1234, "seen_classes": ["wolf"]})
     shape = {"resnet_stem": 4, "resnet_widths": [4, 8, 16], "resnet_blocks": [1, 1, 1], "resnet_first_stride": 1}
     params = tiny_params(pretrained_weights=str(tmp_path / "model.pt"), embedding_norm=False, **shape)
     warm = new_network(params, earlier.config["mean"], earlier.config["std"])
     for ours, theirs in zip(warm.state_dict().values(), earlier.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
     assert (warm.images_before, earlier.images_before) == (1234, 0)
+    assert warm.classes_before == ["wolf"]  # which a split that holds wolf out refuses
     with pytest.raises(UserError, match="a model of this project of the same shape"):
         new_network(params.model_copy(update={"resnet_widths": [4, 8, 32]}), [120.0], [60.0])
 

@@ -66,8 +66,9 @@ def project(tmp_path):
 def test_the_page_aggregates_seeds(project):
     write_json(
         project / "studies/seed_2.json",
-        {"why": "", "classic": metrics(0.02), "meta": metrics(0.04), "classes": classes(0.1)},
-    )
+        {"why": "", "default": run_studies.default_digest({"seed": 2}, project), "parameters": {"seed": 2},
+         "classic": metrics(0.02), "meta": metrics(0.04), "classes": classes(0.1)},
+    )  # fmt: skip
     page = write_experiments.page(project)
     assert "2 seeds" in page
     # Mean of 90 and 92, and Student's t with one degree of freedom, 12.706, times the standard error 1.
@@ -78,7 +79,17 @@ def test_the_page_aggregates_seeds(project):
 
 def test_the_page_works_with_one_seed_and_says_how_much_is_done(project):
     page = write_experiments.page(project)
-    assert "1 seed," in page and f"Done so far: 0 of {len(STUDIES)}" in page
+    assert "1 seed," in page and f"Done so far, with the present default: 0 of {len(STUDIES)}" in page
+
+
+def test_figures_of_another_default_count_as_missing(project):
+    (project / "params.yaml").write_text("seed: 1\nweight_decay: 0.1\n")
+    digest = run_studies.default_digest({"seed": 2}, project)
+    result = {"why": "", "default": digest, "parameters": {"seed": 2}, "classic": metrics(0), "meta": metrics(0)}
+    write_json(project / "studies/seed_2.json", result | {"classes": classes(0)})
+    assert "2 seeds," in write_experiments.page(project)
+    (project / "params.yaml").write_text("seed: 1\nweight_decay: 0.2\n")
+    assert "1 seed," in write_experiments.page(project)
 
 
 def test_a_bootstrap_of_equal_classes_has_no_width():

@@ -285,7 +285,8 @@ def _allowed(mistake: Any) -> str:
         "list": "a list such as [1, 5]",
         "finite": "a finite number",
         "string": "a word or a path",
-        "too": f"a list of {context.get('min_length', 0)} to {context.get('max_length', 9)} numbers",
+        "too": f"a list of at {'least' if kind == 'too_short' else 'most'} "
+        f"{context.get('min_length') or context.get('max_length')} numbers",
     }
     return f"must be {words_of.get(kind.split('_')[0], mistake['msg'].lower())}"
 
