@@ -85,15 +85,19 @@ def pipeline(path: Path) -> None:
     axes.text(2.2, 0.86, what, fontsize=TEXT, va="center", color=INK, zorder=4)
     written = "metrics/{classic, meta, evaluation, comparison}.json      plots/*"
     axes.text(0.5, 0.4, written, fontsize=FILE, family="monospace", color=GREY, va="center", zorder=4)
-    for x, name, what in (
-        (0.15, "illustrate", "a map, an episode, the worst mistakes: plots/*"),
-        (5.1, "export", "small, ready for use, with cards: models/*"),
+    for x, what in (
+        (0.15, "a map, an episode, the worst mistakes: plots/*"),
+        (5.1, "small, with model cards: models/*"),
     ):
         axes.add_patch(_box((x, -1.1), 4.75, 1.05, "white", INK))
-        axes.text(x + 0.25, -0.37, name, fontsize=NAME, weight="bold", va="center", color=INK, zorder=4)
         axes.text(x + 0.25, -0.8, what, fontsize=FILE, va="center", color=INK, zorder=4)
-    for method, x in (("classic", 2.4), ("meta", 3.6)):
-        axes.text(x, -0.37, f"illustrate@{method}", fontsize=FILE, color=COLOURS[method], va="center", zorder=4)
+    names = {
+        "illustrate@classic": (0.4, COLOURS["classic"]),
+        "illustrate@meta": (2.75, COLOURS["meta"]),
+        "export": (5.35, INK),
+    }
+    for name, (x, colour) in names.items():
+        axes.text(x, -0.37, name, fontsize=TEXT, weight="bold", va="center", color=colour, zorder=4)
     _save(axes, path)
 
 

@@ -130,7 +130,7 @@ def accuracy_over_shots(rows: Rows, path: Path) -> None:
                               label=f"{method}, {state}")  # fmt: skip
         axes.set_xticks(range(len(labels)), labels)
         axes.set(xlabel="support images of a class", ylabel="accuracy in %", title=title)
-    panels[1].legend(loc="lower right")
+    panels[0].legend(loc="lower right")  # where the curves leave room
     _save(figure, path)
 
 
