@@ -200,7 +200,7 @@ def test_mistakes_end_in_one_line(capsys, model: Path, pictures: Path, tmp_path:
         code, out, err = run(capsys, *arguments, "--model", model)
         assert code == 2 and why in err and err.count("\n") == 1 and not out
     code, _, err = run(capsys, "embed", pictures, "--model", tmp_path / "gone.pt")
-    assert code == 2 and "gone.pt: not found" in err
+    assert code == 2 and err.startswith("error: --model: found ") and "gone.pt" in err and err.count("\n") == 1
 
 
 def test_help_teaches(capsys) -> None:
@@ -240,3 +240,14 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(model: Path, pictures: Path
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(f"{oneshot} | true", shell=True, capture_output=True, text=True, env=environment)
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_patterns_may_match_folders(pictures: Path) -> None:
+    found = cli.expand([f"{pictures}/re*", str(pictures / "noise")])
+    assert [path.parent.name for path in found] == ["red"] * 3 + ["noise"] * 3
+
+
+def test_a_gallery_of_another_network_is_named(capsys, model: Path, pictures: Path, tmp_path: Path) -> None:
+    Gallery(["a"], np.eye(1, 16, dtype=np.float32), np.array([1]), "0").save(tmp_path / "g.npz")
+    code, _, err = run(capsys, "classify", pictures, "--gallery", tmp_path / "g.npz", "--model", model)
+    assert code == 2 and "g.npz: " in err and "another network" in err and err.count("\n") == 1

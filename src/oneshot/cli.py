@@ -20,7 +20,7 @@ from tqdm import tqdm
 from oneshot.errors import UserError
 from oneshot.files import write_bytes
 from oneshot.pictures import find_pictures
-from oneshot.recognizer import Gallery, Recognizer, gallery_pictures
+from oneshot.recognizer import Gallery, Recognizer, gallery_pictures, model_path
 
 SAME, DIFFERENT, FAILED = 0, 1, 2
 
@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run_verify(options: argparse.Namespace) -> int:
     """`oneshot verify`: exit code 0 for the same class, 1 for different ones."""
-    verdict = Recognizer(options.model).verify(options.first, options.second)
+    verdict = _recognizer(options).verify(options.first, options.second)
     if options.json:
         print(json.dumps(asdict(verdict)))
     else:
@@ -120,7 +120,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
 def run_enroll(options: argparse.Namespace) -> int:
     """`oneshot enroll`: broken pictures are named and left out; a class with none left is a mistake."""
-    recognizer, classes = Recognizer(options.model), gallery_pictures(options.folder)
+    recognizer, classes = _recognizer(options), gallery_pictures(options.folder)
     vectors, failed = _embedded(recognizer, [path for paths in classes.values() for path in paths])
     by_class = {name: [vectors[path] for path in paths if path in vectors] for name, paths in classes.items()}
     if empty := [name for name, found in by_class.items() if not found]:
@@ -134,8 +134,11 @@ def run_enroll(options: argparse.Namespace) -> int:
 
 def run_classify(options: argparse.Namespace) -> int:
     """`oneshot classify`: a line for each picture; broken ones are named and left out."""
-    recognizer, gallery = Recognizer(options.model), Gallery.load(options.gallery)
-    recognizer.check(gallery)
+    recognizer, gallery = _recognizer(options), Gallery.load(options.gallery)
+    try:
+        recognizer.check(gallery)
+    except UserError as error:
+        raise UserError(f"{options.gallery}: {error}") from None
     vectors, failed = _embedded(recognizer, expand(options.pictures))
     matches = recognizer.matches(np.stack(list(vectors.values())), gallery) if vectors else []
     if options.json:
@@ -158,7 +161,7 @@ def run_embed(options: argparse.Namespace) -> int:
     """`oneshot embed`: FILE.npy (N, D) float32 unit vectors, and FILE.txt with the path of each row."""
     if not options.output.endswith(".npy"):
         raise UserError(f"--output: found {options.output!r}; must end in .npy")
-    vectors, failed = _embedded(Recognizer(options.model), expand(options.pictures))
+    vectors, failed = _embedded(_recognizer(options), expand(options.pictures))
     if not vectors:
         raise UserError("no picture could be read")
     output = Path(options.output)
@@ -183,11 +186,26 @@ def expand(patterns: Sequence[str]) -> list[Path]:
         elif Path(pattern).exists() or not glob.has_magic(pattern):
             paths = [Path(pattern)]
         else:
-            paths = sorted(Path(path) for path in glob.glob(pattern, recursive=True) if Path(path).is_file())
+            matched = sorted(Path(path) for path in glob.glob(pattern, recursive=True))
+            paths = [file for path in matched for file in (find_pictures(path) if path.is_dir() else [path])]
         if not paths:
             raise UserError(f"{pattern}: no pictures there")
         found |= dict.fromkeys(paths)
     return list(found)
+
+
+def _recognizer(options: argparse.Namespace) -> Recognizer:
+    """The network that `--model` names.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not model_path(options.model).exists():
+        raise UserError(
+            f"--model: found {options.model!r}, which is no file here; must be the path of a model file, or classic or "
+            "meta, which `dvc repro` writes to models/"
+        )
+    return Recognizer(options.model)
 
 
 def _embedded(recognizer: Recognizer, paths: Sequence[Path]) -> tuple[dict[Path, np.ndarray], int]:
