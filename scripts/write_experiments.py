@@ -101,7 +101,7 @@ def page(root: Path) -> str:
             "## Ablations, on validation classes, in %",
             "Each changes what stands in its line; 100,000 images a training unless that is changed. "
             "The unseen classes take no part.",
-            ablation_table(short),
+            ablation_table(short, {name: studies[name]["set"] for name in short}),
         ]
     if (root / "studies/search.csv").exists():
         parts += [
@@ -208,17 +208,16 @@ def cifar_fs_table(study: Study) -> str:
     return markdown_table(["", "1-shot", "5-shot"], sorted(rows, key=lambda row: float(row[1].split()[0])))
 
 
-def ablation_table(studies: dict[str, Study]) -> str:
-    """What each short run gives on validation classes, beside the one that changes nothing."""
+def ablation_table(studies: dict[str, Study], changes: dict[str, dict[str, Any]]) -> str:
+    """What each short run gives on validation classes, by what it changes, beside the one that changes nothing."""
     measure: dict[str, Callable[[Study], float]] = {
         "triplet": lambda metrics: float(metrics["validation"]["triplet_accuracy"]),
         "one-shot": lambda metrics: float(metrics["validation"]["one_shot"]["accuracy"]),
     }
     rows = []
     for name, study in studies.items():
-        changed = load_studies()[name]["set"]
         cells = [f"{100 * get(study[method]):.2f}" for method in METHODS for get in measure.values()]
-        shown = ", ".join(f"`{key}: {value}`" for key, value in changed.items()) or "nothing"
+        shown = ", ".join(f"`{key}: {value}`" for key, value in changes[name].items()) or "nothing"
         rows.append([shown, study["why"], *cells, f"{study['record_meta']['images']:,}"])
     heading = [f"{method}, {words}" for method in METHODS for words in measure]
     return markdown_table(["changed", "why", *heading, "images"], rows)

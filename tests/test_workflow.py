@@ -16,6 +16,7 @@ from helpers import ROOT, TINY
 from ruamel.yaml import YAML
 from test_folder import write_pictures
 
+from oneshot.comparison import flat
 from oneshot.dataset import Dataset
 
 METHODS = ("classic", "meta")
@@ -168,13 +169,6 @@ def test_classic_and_meta_have_the_same_metrics(project: Project) -> None:
     assert all(0 <= value <= 1 for key, value in (classic | meta).items() if not key.endswith(others))
 
 
-def flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    values: dict[str, float] = {}
-    for key, value in metrics.items():
-        values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return values
-
-
 def test_classic_and_meta_compare_as_experiments(project: Project) -> None:
     for method, name in (("classic", "classic"), ("meta", "meta"), ("classic", "back")):
         output = project.dvc("exp", "run", "--name", name, "-S", f"training={method}")
@@ -243,7 +237,8 @@ def test_a_folder_of_pictures_goes_through_the_whole_pipeline(
     project.run(*command, "enroll", str(pictures), "--gallery", str(gallery), "--model", str(model), cwd=folder / "src")
     rows = project.run(*command, "classify", *map(str, (one, two, other)), "--gallery", str(gallery), "--json",
                        "--model", str(model), cwd=folder / "src")  # fmt: skip
-    assert [row["nearest"] in digits.class_names for row in json.loads(rows)] == [True] * 3
+    assert [row["picture"] for row in json.loads(rows)] == [str(one), str(two), str(other)]
+    assert all(row["nearest"] in digits.class_names and -1 <= row["score"] <= 1 for row in json.loads(rows))
 
 
 def test_results_are_shared_through_a_folder(project: Project, tmp_path: Path) -> None:

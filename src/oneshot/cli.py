@@ -135,10 +135,7 @@ def run_enroll(options: argparse.Namespace) -> int:
 def run_classify(options: argparse.Namespace) -> int:
     """`oneshot classify`: a line for each picture; broken ones are named and left out."""
     recognizer, gallery = _recognizer(options), Gallery.load(options.gallery)
-    try:
-        recognizer.check(gallery)
-    except UserError as error:
-        raise UserError(f"{options.gallery}: {error}") from None
+    recognizer.check(gallery, options.gallery)
     vectors, failed = _embedded(recognizer, expand(options.pictures))
     matches = recognizer.matches(np.stack(list(vectors.values())), gallery) if vectors else []
     if options.json:

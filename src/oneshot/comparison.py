@@ -50,7 +50,7 @@ def over_shots(metrics: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """
     adapted = {name.removeprefix("adapted_"): name for name in metrics[METHODS[0]] if name.startswith("adapted_")}
     rows = []
-    for shots in sorted((int(name) for name in adapted if name.isdecimal()), key=int):
+    for shots in sorted(int(name) for name in adapted if name.isdecimal()):
         rows.append({"shots": shots} | _at_shots(metrics, adapted[str(shots)], shot_name(shots)))
     if "all" in adapted:
         rows.append({"shots": 0} | _at_shots(metrics, adapted["all"], ""))

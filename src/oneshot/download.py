@@ -164,9 +164,7 @@ def obtain(archive: Archive, raw: Path, source: str | None) -> Path:
         _unpack(local, work, archive, shown)
         if mistake := _mistake(work / archive.folder, archive.files):
             raise _refusal(shown, mistake)
-        if kept.exists():
-            shutil.rmtree(kept)  # what an earlier call left is wrong by now
-        os.replace(work / archive.folder, kept)
+        _keep(work / archive.folder, kept)
     return kept
 
 
@@ -191,10 +189,15 @@ def obtain_files(mirrors: list[str], files: dict[str, str], kept: Path, source: 
         (work / kept.name).mkdir()
         for name in files:
             _download_from([source] if source else mirrors, name, files[name], work / kept.name / name)
-        if kept.exists():
-            shutil.rmtree(kept)  # what an earlier call left is wrong by now
-        os.replace(work / kept.name, kept)
+        _keep(work / kept.name, kept)
     return kept
+
+
+def _keep(verified: Path, kept: Path) -> None:
+    """Give verified files their final place."""
+    if kept.exists():
+        shutil.rmtree(kept)  # what an earlier call left is wrong by now
+    os.replace(verified, kept)
 
 
 def _download_from(mirrors: list[str], name: str, expected: str, target: Path) -> None:

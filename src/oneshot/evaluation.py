@@ -143,14 +143,14 @@ class Scores:
     def figures(self) -> Figures:
         """The same keys as for the frozen network; one threshold, and one ROC curve, for all clones."""
         same, different = (np.concatenate(side) for side in zip(*self.pairs, strict=True))
-        return {"triplet_accuracy": float(np.mean(self.triplets)), **self._verification(same, different)}
+        return {
+            "triplet_accuracy": float(np.mean(self.triplets)),
+            **verification(same, different, self.threshold, self.fixed_threshold),
+        }
 
     def binary_accuracies(self) -> list[float]:
         """Each clone's own binary accuracy at the threshold of all."""
         return [Verification(*pair).binary_accuracy(self.threshold) for pair in self.pairs]
-
-    def _verification(self, same: np.ndarray, different: np.ndarray) -> Figures:
-        return verification(same, different, self.threshold, self.fixed_threshold)
 
 
 def _adapted(

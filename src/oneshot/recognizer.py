@@ -197,14 +197,14 @@ class Recognizer:
             found.append(Match(nearest if score >= self.threshold else None, score, nearest))
         return found
 
-    def check(self, gallery: Gallery) -> None:
-        """Refuse a gallery that another network made: its numbers mean nothing to this one.
+    def check(self, gallery: Gallery, name: object = "gallery") -> None:
+        """Refuse a gallery that another network made: its numbers mean nothing to this one. `name`: for the message.
 
         Raises:
             UserError: it is such a gallery.
         """
         if gallery.network != self.name:
-            raise UserError("gallery: made with another network; choose that one by --model, or enroll again")
+            raise UserError(f"{name}: made with another network; choose that one by --model, or enroll again")
 
     def _read(self, path: Path) -> np.ndarray | UserError:
         try:

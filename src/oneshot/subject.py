@@ -71,7 +71,7 @@ class Subject:
                     f"the images that class {self.names[label]} has to adapt on"
                 )
         self.test_labels = dataset.test_labels
-        # Without augmentation, a lone support would be its own positive: a pair that teaches nothing.
+        # For adapting all weights: without augmentation, a lone support is its own positive, which teaches nothing.
         augmentation = "crop" if params.augmentation == "none" else params.augmentation
         self.train_images = ImageStore(dataset.train_images, self.compute.device, augmentation)
         self.test_images = ImageStore(dataset.test_images, self.compute.device)
