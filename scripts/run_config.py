@@ -46,7 +46,8 @@ def main() -> None:
     config = Path(arguments.config)
     overrides = read_overrides(config, arguments.set)
     folder = run_pipeline(config.stem, overrides)
-    print(f"\nPictures: {', '.join(os.path.relpath(path) for path in sorted(folder.glob('plots/*.svg')))}")
+    pictures = sorted([*folder.glob("plots/*.svg"), *folder.glob("plots/*.png")])
+    print(f"\nPictures: {', '.join(os.path.relpath(path) for path in pictures)}")
     print(f"All figures: {os.path.relpath(folder)}/metrics/")
 
 
