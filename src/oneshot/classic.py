@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from oneshot import processes
+from oneshot.errors import UserError
 from oneshot.learner import Learner
 from oneshot.params import Params
 from oneshot.sampling import random_stream
@@ -15,7 +17,11 @@ WARM_UP = 0.2  # share of the steps in which one_cycle's learning rate rises
 
 
 class ClassicTraining:
-    """Steps of classic training; each depends on the learner's state and the step's number alone."""
+    """Steps of classic training; each depends on the learner's state and the step's number alone.
+
+    Raises:
+        UserError: started in several processes.
+    """
 
     name = "classic"
     ignores: ClassVar[tuple[str, ...]] = ("meta_", "task_", "inner_")  # starts of the other training's parameters
@@ -23,6 +29,8 @@ class ClassicTraining:
     reestimates_batch_norm = False  # its batches are of mixed classes: the moving averages hold
 
     def __init__(self, params: Params, learner: Learner) -> None:
+        if processes.COUNT > 1:
+            raise UserError(f"train_classic: found {processes.COUNT} processes; must be one, start it without torchrun")
         self.params, self.learner = params, learner
         self.batches_per_step = 1
         self.images_per_step = params.batch_size

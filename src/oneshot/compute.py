@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from oneshot import processes
 from oneshot.errors import UserError
 from oneshot.params import Params
 
@@ -38,7 +39,7 @@ def set_up(params: Params) -> Compute:
         UserError: the device that `device` names is not there.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
-    torch.set_num_threads(params.threads or _cores())
+    torch.set_num_threads(params.threads or max(1, _cores() // processes.COUNT_HERE))
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     name = next(n for n in there if there[n]) if params.device == "auto" else params.device
     if not there[name]:
@@ -48,6 +49,8 @@ def set_up(params: Params) -> Compute:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
     bf16 = _has_bf16_units(name) if params.precision == "auto" else params.precision == "bf16"
+    if name == "cuda":
+        torch.cuda.set_device(processes.RANK_HERE)
     return Compute(torch.device(name), bf16)
 
 
@@ -71,6 +74,7 @@ def describe(compute: Compute) -> dict[str, Any]:
         "hardware": torch.cuda.get_device_name() if compute.device.type == "cuda" else _processor(),
         "precision": "bf16" if compute.bf16 else "fp32",
         "threads": torch.get_num_threads(),
+        **({"processes": processes.COUNT} if processes.COUNT > 1 else {}),
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from oneshot import processes
 from oneshot.checkpoint import Checkpoint, fingerprint, only_one
 from oneshot.compute import describe, set_up
 from oneshot.dataset import load_dataset
@@ -63,7 +64,8 @@ class TrainingFactory(Protocol):
 def train(method: TrainingFactory, params: Params, data: Path, split_file: Path, output: Path) -> None:
     """Train on the seen classes and write `output`/model.pt, curve.tsv and record.json.
 
-    Killed anywhere and run again, it goes on from its last checkpoint and writes the same bytes.
+    Killed anywhere and run again, it goes on from its last checkpoint and writes the same bytes. Where `torchrun`
+    started several processes, the first alone writes files.
 
     Raises:
         UserError: an input is missing, the loss is no longer a number, or another training is running.
@@ -94,8 +96,10 @@ def train(method: TrainingFactory, params: Params, data: Path, split_file: Path,
     training = method(params, learner)
     curve = Curve(training, learner, ClassPool([split.calibration[label] for label in split.seen]))
 
-    with only_one(f"train_{method.name}"):
+    with only_one(f"train_{method.name}") if processes.FIRST else nullcontext(), processes.connected(compute.device):
         _run(training, learner, curve, checkpoint, output / "curve.tsv", parent)
+        if not processes.FIRST:
+            return
         network = curve.finished_network(FINAL_NORM_BATCHES)
         about = {
             "method": method.name,
@@ -156,13 +160,14 @@ def _run(
     """Take all steps that are still to take, as long as process `parent`, if any, lives."""
     total = learner.store.images.new_zeros((), dtype=torch.float32)  # loss since the last row, without a sync
     first = counted = 0
-    if state := checkpoint.load():
+    if state := processes.from_first(checkpoint.load() if processes.FIRST else None):
         learner.load_state_dict(state["learner"])
         training.load_state_dict(state["training"])
         curve.rows = state["rows"]
         first, counted = state["step"], state["counted"]
         total += state["total"]
-        print(f"going on from {checkpoint.path}: step {first} of {training.steps}", file=sys.stderr)
+        if processes.FIRST:
+            print(f"going on from {checkpoint.path}: step {first} of {training.steps}", file=sys.stderr)
 
     def save(step: int) -> None:
         checkpoint.save(
@@ -203,12 +208,15 @@ def _run(
             desc=training.name,
             mininterval=1,
             dynamic_ncols=True,
+            disable=not processes.FIRST,
         ) as bar,
     ):
         for step in range(first + 1, training.steps + 1):
             total += training.step(step - 1)
             counted += 1
             bar.update(size)
+            if not processes.FIRST:
+                continue
             if step in rows_at:
                 curve.add(step, mean_loss(step))
                 write_table(curve_file, curve.rows)
@@ -220,7 +228,8 @@ def _run(
                 save(step)
             if stopping:
                 raise UserError(f"train_{training.name}: {stopping[0]} at step {step}; run again to go on from there")
-    write_table(curve_file, curve.rows)
+    if processes.FIRST:
+        write_table(curve_file, curve.rows)
 
 
 @contextmanager

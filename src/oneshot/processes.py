@@ -1,0 +1,66 @@
+"""The tasks of one outer step spread over processes, which `torchrun` starts on one machine or on several.
+
+Started without torchrun there is one process, and nothing here communicates.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from oneshot.errors import UserError
+
+COUNT = int(os.environ.get("WORLD_SIZE", "1"))  # processes in all, on all machines
+RANK = int(os.environ.get("RANK", "0"))  # number of this one
+FIRST = RANK == 0  # the one that writes files and reports
+COUNT_HERE = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes on this machine
+RANK_HERE = int(os.environ.get("LOCAL_RANK", "0"))  # number of this one on its machine: its GPU
+
+
+@contextmanager
+def connected(device: torch.device) -> Iterator[None]:
+    """Connect this process with the others, over nccl between GPUs and gloo between CPUs."""
+    if COUNT == 1:
+        yield
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def share(tasks: int) -> range:
+    """Which of `tasks` tasks this process takes: every COUNT-th."""
+    return range(RANK, tasks, COUNT)
+
+
+def add_up(tensors: Sequence[Tensor]) -> None:
+    """Replace float32 tensors, of any shapes, by their sums over all processes: in place, in one message.
+
+    Raises:
+        UserError: another process has ended; those that remain cannot go on.
+    """
+    if COUNT == 1:
+        return
+    message = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    try:
+        distributed.all_reduce(message)
+    except RuntimeError:  # its text names sockets
+        raise UserError(f"process {RANK} of {COUNT}: another process has ended; run again to go on") from None
+    for tensor, total in zip(tensors, message.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(total.view_as(tensor))
+
+
+def from_first(value: Any) -> Any:
+    """The value, of plain types and tensors, that the first process holds."""
+    if COUNT == 1:
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]
