@@ -9,6 +9,7 @@ from torch import nn
 from oneshot.classic import ClassicTraining
 from oneshot.errors import UserError
 from oneshot.network import (
+    ResidualBlock,
     SiameseNetwork,
     batch_norms,
     channel_statistics,
@@ -38,6 +39,37 @@ def test_layers_and_weights_are_those_of_the_paper(depth, weights):
     convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
     assert len(convolutions) == depth - 1
     assert sum(w.numel() for w in net.parameters()) == weights
+
+
+@pytest.mark.parametrize(("stride", "channels"), [(2, 8), (2, 12), (1, 4)])
+def test_a_block_and_its_gradients_are_those_of_the_plain_form(stride, channels):
+    """The shortcut written out as in the paper, 'option A': every other pixel, and channels of zeros."""
+    block = ResidualBlock(4, channels, stride).to(memory_format=torch.channels_last)
+    inputs = torch.randn(6, 4, 8, 8).contiguous(memory_format=torch.channels_last)
+    results = []
+    for plain in (False, True):
+        x = inputs.clone(memory_format=torch.preserve_format).requires_grad_()
+        if plain:
+            y = block.norm2(block.conv2(nn.functional.relu(block.norm1(block.conv1(x)))))
+            shortcut = torch.zeros_like(y)
+            first = (channels - 4) // 2
+            shortcut[:, first : first + 4] = x[:, :, ::stride, ::stride]
+            out = nn.functional.relu(y + shortcut)
+        else:
+            out = block(x)
+        block.zero_grad()
+        (out**2).sum().backward()
+        results.append([out.detach(), x.grad, *(weight.grad.clone() for weight in block.parameters())])
+        assert plain or x.grad.is_contiguous(memory_format=torch.channels_last)
+    for fast, slow in zip(*results, strict=True):
+        torch.testing.assert_close(fast, slow)
+
+
+def test_features_are_means_over_all_places():
+    net = network().backbone
+    x = torch.randn(2, 3, 16, 16)
+    maps = net.blocks(nn.functional.relu(net.norm(net.conv(x))))
+    torch.testing.assert_close(net(x), maps.mean(dim=(2, 3)))
 
 
 @pytest.mark.parametrize("shape", [{}, {"first_stride": 2}, {"norm": True}])

@@ -15,11 +15,13 @@ from torch import Tensor, distributed
 
 from oneshot.errors import UserError
 
-COUNT = int(os.environ.get("WORLD_SIZE", "1"))  # processes in all, on all machines
-RANK = int(os.environ.get("RANK", "0"))  # number of this one
+# What torchrun tells its processes; clusters set some of these variables for purposes of their own.
+_told = os.environ if distributed.is_torchelastic_launched() else {}
+COUNT = int(_told.get("WORLD_SIZE", 1))  # processes in all, on all machines
+RANK = int(_told.get("RANK", 0))  # number of this one
 FIRST = RANK == 0  # the one that writes files and reports
-COUNT_HERE = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes on this machine
-RANK_HERE = int(os.environ.get("LOCAL_RANK", "0"))  # number of this one on its machine: its GPU
+COUNT_HERE = int(_told.get("LOCAL_WORLD_SIZE", 1))  # processes on this machine
+RANK_HERE = int(_told.get("LOCAL_RANK", 0))  # number of this one on its machine: its GPU
 
 
 @contextmanager
