@@ -37,7 +37,7 @@ OUTPUTS = ("data/dataset", "data/split.json", "results", "metrics", "plots", "mo
 PARAMS = {
     "dataset": "digits", "unseen_classes": 3, "calibration_images": 5, "resnet_stem": 4, "resnet_widths": [4, 8, 16],
     "resnet_first_stride": 1, "image_budget": 24000, "batch_size": 12, "classic_batch_classes": 3, "task_classes": 3,
-    "inner_steps": 2, "augmentation": "crop", "flip_average": False, "episode_draws": 20, "episode_count": 20,
+    "inner_steps": 2, "augmentation": "crop", "views": 1, "episode_draws": 20, "episode_count": 20,
     "episode_ways": 2, "episode_queries": 3, "adapt_shots": [1, 5], "adapt_draws": 2, "adapt_batch_size": 12,
     "adapt_classes": 3, "adapt_episodes": 2, "device": "cpu", "precision": "fp32", "threads": 1,
     "checkpoint_steps": 100,

@@ -19,7 +19,7 @@ def main() -> None:
         trained, evaluated = Path(f"results/trained/{method}"), Path(f"results/evaluated/{method}")
         threshold = read_json(f"results/calibrated/{method}/thresholds.json")["frozen"]["threshold"]
         network, about = load_model(trained / "model.pt")
-        about = about_model(about, threshold, read_table(evaluated / "roc.csv"), params.flip_average)
+        about = about_model(about, threshold, read_table(evaluated / "roc.csv"), params.views)
         save_model(f"models/{method}.pt", network, about, half=True)
         novel, weights = read_table(evaluated / "novel_classes.csv"), read_json(trained / "record.json")["weights"]
         about |= {"dimensions": network.dimensions}

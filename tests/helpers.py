@@ -39,7 +39,7 @@ TINY = {
     "inner_state": "reset",
     "meta_momentum": 0.0,
     "augmentation": "crop",
-    "flip_average": False,
+    "views": 1,
     "episode_draws": 5,
     "episode_count": 20,
     "episode_ways": 2,

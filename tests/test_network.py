@@ -175,16 +175,30 @@ def test_a_warm_start_takes_a_models_weights_and_counts_its_images(tmp_path):
         new_network(params.model_copy(update={"resnet_widths": [4, 8, 32]}), [120.0], [60.0])
 
 
-def test_flip_average_does_not_tell_an_image_from_its_mirror_image():
+@pytest.mark.parametrize("views", [2, 10])
+def test_views_do_not_tell_an_image_from_its_mirror_image(views):
     net, batch = network(), images(4)
-    vectors, mirrored = embed(net, batch, True), embed(net, batch.flip(3), True)
+    vectors, mirrored = embed(net, batch, views), embed(net, batch.flip(3), views)
     torch.testing.assert_close(vectors, mirrored)
-    assert not torch.allclose(embed(net, batch, False), embed(net, batch.flip(3), False))
+    assert not torch.allclose(embed(net, batch, 1), embed(net, batch.flip(3), 1))
+
+
+def test_ten_views_are_the_image_and_four_shifted_ones_each_beside_its_mirror_image():
+    net, batch = network(), images(3)
+    expected = torch.zeros(3, 16)
+    for down, right in [(0, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)]:  # a sixteenth of 16 pixels
+        view = torch.zeros_like(batch)
+        for y in range(16):
+            for x in range(16):
+                if 0 <= y + down < 16 and 0 <= x + right < 16:
+                    view[:, :, y, x] = batch[:, :, y + down, x + right]
+        expected += embed(net, view, 1) + embed(net, view.flip(3), 1)
+    torch.testing.assert_close(embed(net, batch, 10), nn.functional.normalize(expected, dim=1))
 
 
 def test_embedding_in_pieces_changes_nothing():
     net, batch = network(), images(7)
-    torch.testing.assert_close(embed(net, batch, False, batch=3), embed(net, batch, False, batch=100))
+    torch.testing.assert_close(embed(net, batch, 1, batch=3), embed(net, batch, 1, batch=100))
 
 
 def test_model_file_round_trip_and_equal_bytes(tmp_path):

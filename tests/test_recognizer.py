@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network(torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8))  # statistics of batch norm
     path = tmp_path_factory.mktemp("model") / "model.pt"
     about = {"method": "meta", "images": 1, "image_size": 16, "seen_classes": ["a", "b"]}
-    save_model(path, network, about_model(about, THRESHOLD, ROC, flip_average=True), half=True)
+    save_model(path, network, about_model(about, THRESHOLD, ROC, views=2), half=True)
     return path
 
 
@@ -66,7 +66,7 @@ def test_embeddings_are_the_networks(model: Path, pictures: Path) -> None:
     paths = sorted(pictures.rglob("*.*"))
     network, _ = load_model(model)
     images = np.stack([read_picture(path, 16) for path in paths]).transpose(0, 3, 1, 2)
-    expected = embed(network, torch.from_numpy(images.copy()), flip_average=True).numpy()
+    expected = embed(network, torch.from_numpy(images.copy()), views=2).numpy()
     found = Recognizer(model).embed(paths)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert found.dtype == np.float32 and np.allclose(np.linalg.norm(found, axis=1), 1)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,20 +234,33 @@ def estimate_batch_norm(network: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 @torch.no_grad()
-def embed(network: SiameseNetwork, images: Tensor, flip_average: bool, batch: int = 500) -> Tensor:
+def embed(network: SiameseNetwork, images: Tensor, views: int, batch: int = 500) -> Tensor:
     """Embed images (N, C, H, W) of uint8 in evaluation mode, as float32 unit vectors (N, D) on the CPU.
 
     Args:
-        flip_average: embed each image and its mirror image, and take the normalised mean.
+        views: of each image, the normalised mean of whose embeddings is taken: 1, the image; 2, also its mirror image;
+            10, also both shifted by a sixteenth of the side, half of what training shifts, to each corner.
     """
     network.eval()
     vectors = []
     for chunk in images.split(batch):
-        vector = network(chunk)
-        if flip_average:
-            vector = F.normalize(vector + network(chunk.flip(3)), dim=1)
-        vectors.append(vector.cpu())
+        vector = torch.stack([network(view) for view in _views(chunk, views)]).sum(0)
+        vectors.append((F.normalize(vector, dim=1) if views > 1 else vector).cpu())
     return torch.cat(vectors)
+
+
+def _views(images: Tensor, views: int) -> Iterator[Tensor]:
+    """Each view of images (N, C, H, W) in turn; what is shifted in from outside is black, as in training."""
+    height, width = images.shape[2:]
+    reach = max(1, height // 16)
+    corners = (0, 2 * reach)
+    padded = F.pad(images, [reach] * 4)
+    shifts = [(reach, reach)] + ([(down, right) for down in corners for right in corners] if views > 2 else [])
+    for down, right in shifts:
+        view = padded[:, :, down : down + height, right : right + width]
+        yield view
+        if views > 1:
+            yield view.flip(3)
 
 
 def save_model(path: str | Path, network: SiameseNetwork, about: dict[str, Any], half: bool = False) -> None:

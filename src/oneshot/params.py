@@ -105,7 +105,7 @@ class Params(BaseModel):
     fixed_threshold: Annotated[Float, Field(ge=-1, le=1)]
 
     evaluate_unseen: bool
-    flip_average: bool
+    views: Annotated[Int, Field(ge=1, le=10)]
     episode_draws: Two
     episode_count: Two
     episode_ways: Two
@@ -134,6 +134,7 @@ class Params(BaseModel):
 # What is known of a data set before it is there: classes, and training images of the class with the fewest.
 _KNOWN = {"cifar100": (100, 500), "mnist": (10, 5421), "digits": (10, 120)}
 _UNKNOWN = (10**7, 10**7)  # a folder of pictures: later stages find out
+VIEWS = (1, 2, 10)  # of an image, that `network.embed` knows
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
@@ -224,6 +225,8 @@ def _impossible(p: Params) -> Any:
         )
     if p.meta_step == 0:
         yield "meta_step", 0, "must be above 0: no step, no learning"
+    if p.views not in VIEWS:
+        yield "views", p.views, f"must be one of {', '.join(map(str, VIEWS))}"
     for shots in p.adapt_shots:
         if shots > train_images - p.calibration_images:
             yield "adapt_shots", p.adapt_shots, f"each must be at most {train_images - p.calibration_images}"

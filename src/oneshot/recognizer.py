@@ -110,7 +110,7 @@ class Recognizer:
         self.network, self.about = load_model(path)
         try:
             self.threshold = float(self.about["threshold"])
-            self.side, self.flip_average = int(self.about["image_size"]), bool(self.about["flip_average"])
+            self.side, self.views = int(self.about["image_size"]), int(self.about["views"])
             thresholds, rates = (np.array(self.about["roc"][key], dtype=np.float64) for key in ("threshold", "fpr"))
             order = np.argsort(thresholds)
             self.roc = thresholds[order], rates[order]
@@ -214,7 +214,7 @@ class Recognizer:
 
     def _embed(self, images: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-        return embed(self.network, tensor, self.flip_average).numpy()
+        return embed(self.network, tensor, self.views).numpy()
 
 
 def model_path(model: str | Path) -> Path:
@@ -245,16 +245,14 @@ def gallery_pictures(folder: str | Path) -> dict[str, list[Path]]:
     return classes
 
 
-def about_model(
-    trained: dict[str, Any], threshold: float, roc: list[dict[str, float]], flip_average: bool
-) -> dict[str, Any]:
+def about_model(trained: dict[str, Any], threshold: float, roc: list[dict[str, float]], views: int) -> dict[str, Any]:
     """What a model file says of itself, so that it can be used without the pipeline.
 
     Args:
         trained: what training wrote into its file.
         roc: rows with `threshold` and `fpr`, on pairs of classes that training never saw.
-        flip_average: whether the threshold is for the mean of a picture's embedding and its mirror image's.
+        views: of a picture, the mean of whose embeddings the threshold is for.
     """
     rows = [row for row in roc if np.isfinite(row["threshold"])]
     points = {key: [float(row[key]) for row in rows] for key in ("threshold", "fpr")}
-    return trained | {"threshold": threshold, "roc": points, "flip_average": flip_average}
+    return trained | {"threshold": threshold, "roc": points, "views": views}

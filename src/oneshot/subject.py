@@ -100,7 +100,7 @@ class Subject:
 
     def _embed(self, network: SiameseNetwork, images: Tensor) -> Tensor:
         with self.compute.forward_precision():
-            return embed(network, images, self.params.flip_average)
+            return embed(network, images, self.params.views)
 
     def test_rows(self, labels: list[int], most: int | None = None) -> np.ndarray:
         """Rows of the test images of these classes, class after class, at most `most` of each."""

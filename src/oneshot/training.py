@@ -34,7 +34,7 @@ CURVE_POINTS = 25
 CURVE_TRIPLETS = 6000  # of calibration images; the accuracy's standard error is about half a point
 CURVE_NORM_BATCHES, FINAL_NORM_BATCHES = 4, 40  # batches that batch-norm statistics are estimated on
 # Parameters, by the start of their names, that no training uses: changing one does not start a run anew.
-MEASURING = ("checkpoint_", "training", "threshold_", "target_", "fixed_", "evaluate_", "flip_", "episode_", "adapt_")
+MEASURING = ("checkpoint_", "training", "threshold_", "target_", "fixed_", "evaluate_", "views", "episode_", "adapt_")
 
 
 class Training(Protocol):
@@ -142,7 +142,7 @@ class Curve:
         network = self.finished_network(CURVE_NORM_BATCHES)
         images, inverse = np.unique(self.triplets.images, return_inverse=True)
         with self.learner.compute.forward_precision():
-            vectors = embed(network, self.learner.store.batch(images), flip_average=False)
+            vectors = embed(network, self.learner.store.batch(images), views=1)
         anchors, positives, negatives = vectors[torch.from_numpy(inverse)].chunk(3)
         right = (anchors * positives).sum(1) > (anchors * negatives).sum(1)
         self.rows.append(
