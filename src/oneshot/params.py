@@ -113,6 +113,7 @@ class Params(BaseModel):
     adapt_shots: Annotated[list[Count], Field(max_length=8)]
     adapt_draws: Annotated[Int, Field(ge=1, le=10**4)]
     adapt_episodes: Two
+    adapt_threshold_criterion: Literal["balanced", "eer", "fpr"]
     adapt_weights: Literal["metric", "all"]
     adapt_optimizer: Literal["sgd", "adam"]
     adapt_classic_steps: StepCounts

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from oneshot.calibration import Calibration, calibrate, roc_table
+from oneshot.calibration import calibrate, roc_table
 from oneshot.metrics import pair_similarities
 from oneshot.sampling import random_stream
 from oneshot.subject import Subject
@@ -27,7 +27,7 @@ def calibrate_thresholds(subject: Subject) -> tuple[dict[str, Any], list[dict[st
     seen_rows = np.concatenate([split.calibration[label] for label in split.seen])
     seen_labels = np.repeat(split.seen, [len(split.calibration[label]) for label in split.seen])
     same, different = pair_similarities(subject.embed_train(seen_rows), seen_labels)
-    thresholds = {"frozen": _calibrated(subject, same, different)}
+    thresholds = {"frozen": calibrate(same, different, params.threshold_criterion, params.target_fpr)}
     roc = roc_table(same, different, thresholds["frozen"])
 
     rng = random_stream(params.seed, "adaptation")
@@ -41,9 +41,5 @@ def calibrate_thresholds(subject: Subject) -> tuple[dict[str, Any], list[dict[st
         pairs[name].append(pair_similarities(positives, np.full(len(positives), label), negatives))
     for name, parts in pairs.items():
         same, different = (np.concatenate(side) for side in zip(*parts, strict=True))
-        thresholds[name] = _calibrated(subject, same, different)
+        thresholds[name] = calibrate(same, different, params.adapt_threshold_criterion, params.target_fpr)
     return {name: threshold._asdict() for name, threshold in thresholds.items()}, roc
-
-
-def _calibrated(subject: Subject, same: np.ndarray, different: np.ndarray) -> Calibration:
-    return calibrate(same, different, subject.params.threshold_criterion, subject.params.target_fpr)

@@ -1,0 +1,70 @@
+"""Measure what training, evaluation and the pipeline cost, and write benchmarks/results.json.
+
+    python benchmarks/bench.py                      everything, half an hour on two cores that do nothing else
+    python benchmarks/bench.py against_bare_loop    one part or several; the others' figures are kept
+
+Contenders take turns, so their ratios hold on a noisy machine; absolute figures belong to the hardware that is named.
+Nothing here passes or fails. `dvc repro` comes first: it gets the data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "scripts")]
+
+from exact_evaluation import exact_evaluation
+from pipeline import nothing_to_do, stage_memory
+from training import RESNETS, Trainers, against_bare, against_reference, compiling, equal_learning, scaling
+
+from oneshot.compute import describe, set_up
+from oneshot.dataset import load_dataset
+from oneshot.errors import UserError
+from oneshot.files import read_json, write_json
+from oneshot.params import load_params
+from oneshot.split import load_split
+from oneshot.stage import run_stage
+
+RESULTS = ROOT / "benchmarks/results.json"
+
+
+def main() -> None:
+    parts = {
+        "against_bare_loop": lambda trainers, rounds: against_bare(trainers, rounds),
+        "compiling": lambda trainers, rounds: compiling(trainers, rounds),
+        "against_reference_way": lambda trainers, rounds: (
+            {"the default's network": against_reference(trainers, rounds, {})}
+            | {name: against_reference(trainers, max(3, rounds // 3), shape) for name, shape in RESNETS.items()}
+        ),
+        "equal_learning": lambda trainers, rounds: equal_learning(trainers),
+        "scaling": lambda trainers, rounds: scaling(trainers, max(3, rounds // 3)),
+        "exact_evaluation": lambda trainers, rounds: exact_evaluation(max(3, rounds // 3)),
+        "repro_with_nothing_to_do": lambda trainers, rounds: nothing_to_do(rounds),
+        "peak_gib_of_stages": lambda trainers, rounds: stage_memory(),
+    }
+    parser = argparse.ArgumentParser(description="Measure what training, evaluation and the pipeline cost.")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; all if none is named")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each contender (default: 9)")
+    arguments = parser.parse_args()
+    for name in arguments.parts:
+        if name not in parts:
+            raise UserError(f"{name}: no such part; there are {', '.join(parts)}")
+    params = load_params(ROOT / "params.yaml")
+    hardware = {key: value for key, value in describe(set_up(params)).items() if key != "python"}
+    trainers = Trainers(params, load_dataset(ROOT / "data/dataset"), load_split(ROOT / "data/split.json"))
+    results: dict[str, Any] = read_json(RESULTS) if RESULTS.exists() else {}
+    for name in arguments.parts or parts:
+        print(f"{name} ...", flush=True)
+        found = parts[name](trainers, arguments.rounds)
+        print(json.dumps(found, indent=2))
+        results[name] = {"machine": hardware, "found": found}
+        write_json(RESULTS, {key: results[key] for key in parts if key in results})
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,57 @@
+"""What the pipeline costs beside the arithmetic: `dvc repro` with nothing to do, and the memory of each stage."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+from timing import spread
+
+from oneshot.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+# Fewer of everything that repeats; what a stage holds at a time stays.
+FEWER = {"image_budget": 20_000, "adapt_draws": 1, "adapt_episodes": 2, "episode_draws": 20, "episode_count": 100}
+
+
+def nothing_to_do(rounds: int) -> dict[str, float] | None:
+    """Seconds of `dvc repro` in the project when all is up to date; None where it is not."""
+    dvc = [sys.executable, "-m", "dvc"]
+    status = subprocess.run([*dvc, "status", "--quiet"], cwd=ROOT)
+    if status.returncode:
+        return None
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        subprocess.run([*dvc, "repro", "--quiet"], cwd=ROOT, check=True)
+        seconds.append(time.perf_counter() - began)
+    return spread(np.array(seconds))
+
+
+def stage_memory() -> dict[str, float]:
+    """GiB that each stage holds at most, on the project's data, in runs/benchmark/."""
+    from run_config import mirror_project, write_params
+
+    folder = ROOT / "runs/benchmark"
+    mirror_project(folder)
+    write_params(folder / "params.yaml", FEWER)
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    found = {}
+    for name, stage in stages.items():
+        for item in stage.get("foreach", [""]):
+            command = stage.get("do", stage)["cmd"].replace("${item}", item).split()
+            with open(folder / "log.txt", "w") as log:
+                process = subprocess.Popen(
+                    [sys.executable, *command[1:]], cwd=folder, stdout=log, stderr=log, env=os.environ
+                )
+                _, status, usage = os.wait4(process.pid, 0)
+            if status:
+                raise UserError(f"{' '.join(command)} failed; see {folder / 'log.txt'}")
+            unit = 1 if sys.platform == "darwin" else 1024
+            found[" ".join([name, item]).strip()] = round(usage.ru_maxrss * unit / 2**30, 2)
+    return found
