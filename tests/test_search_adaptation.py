@@ -7,6 +7,7 @@ from helpers import ROOT, make_subject
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import search_adaptation
+import search_threshold
 
 from oneshot.adaptation import Pace
 
@@ -34,3 +35,13 @@ def test_gains_are_those_of_validation_classes(tmp_path, small, monkeypatch):
     assert [row["shots"] for row in rows] == ["all"] * 2 + ["5"] * 2 + ["1"] * 2
     assert all(abs(row["gain"]) < 0.005 for row in rows if row["learning_rate"] < 1)  # hardly a step, hardly a change
     assert any(abs(row["gain"]) > 0.001 for row in rows if row["learning_rate"] == 1)
+
+
+def test_a_criterion_loses_nothing_where_it_finds_the_best_threshold(tmp_path, small):
+    subject = make_subject(tmp_path, small, validation_classes=2, evaluate_unseen=False)
+    found = search_threshold.losses(subject)
+    assert 0.5 <= found["best_accuracy"] <= 1 and 0 <= found["best_fpr_seen"] <= 1
+    lost = {name: value for name, value in found.items() if not name.startswith("best")}
+    assert all(0 <= value <= 0.5 for value in lost.values()) and len(lost) == 2 + len(search_threshold.RATES)
+    nearest = min(search_threshold.RATES, key=lambda rate: abs(rate - found["best_fpr_seen"]))
+    assert lost[f"fpr_{nearest:.2f}"] == min(value for name, value in lost.items() if name.startswith("fpr"))
