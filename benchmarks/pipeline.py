@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -10,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from timing import spread
-
-from oneshot.errors import UserError
+from run_config import mirror_project, write_params
+from timing import peak_memory, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 # Fewer of everything that repeats; what a stage holds at a time stays.
@@ -35,8 +33,6 @@ def nothing_to_do(rounds: int) -> dict[str, float] | None:
 
 def stage_memory() -> dict[str, float]:
     """GiB that each stage holds at most, on the project's data, in runs/benchmark/."""
-    from run_config import mirror_project, write_params
-
     folder = ROOT / "runs/benchmark"
     mirror_project(folder)
     write_params(folder / "params.yaml", FEWER)
@@ -45,13 +41,7 @@ def stage_memory() -> dict[str, float]:
     for name, stage in stages.items():
         for item in stage.get("foreach", [""]):
             command = stage.get("do", stage)["cmd"].replace("${item}", item).split()
-            with open(folder / "log.txt", "w") as log:
-                process = subprocess.Popen(
-                    [sys.executable, *command[1:]], cwd=folder, stdout=log, stderr=log, env=os.environ
-                )
-                _, status, usage = os.wait4(process.pid, 0)
-            if status:
-                raise UserError(f"{' '.join(command)} failed; see {folder / 'log.txt'}")
-            unit = 1 if sys.platform == "darwin" else 1024
-            found[" ".join([name, item]).strip()] = round(usage.ru_maxrss * unit / 2**30, 2)
+            found[" ".join([name, item]).strip()] = peak_memory(
+                [sys.executable, *command[1:]], folder, folder / "log.txt"
+            )
     return found

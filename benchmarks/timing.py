@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import resource
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from oneshot.errors import UserError
 
 Work = Callable[[], Any]
 
@@ -37,20 +39,26 @@ def ratio(of: np.ndarray, to: np.ndarray) -> dict[str, float]:
     return spread(of / to)
 
 
-def peak_memory(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
-    """What `work` returns in a process of its own, and the GiB that it added to that process at most."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_measured, (work, *arguments))
+def peak_memory(command: Sequence[str], folder: Path, log: Path) -> float:
+    """GiB that a command, or a child of it, held at most.
 
-
-def _measured(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
-    before = peak()
-    result = work(*arguments)
-    return result, peak() - before
-
-
-def peak(who: int = resource.RUSAGE_SELF) -> float:
-    """GiB that this process (or its children: RUSAGE_CHILDREN) held at most so far."""
+    Raises:
+        UserError: it failed; `log` holds what it printed.
+    """
+    # A process starts with the peak of the one that starts it: so a small one does, and reports.
+    with open(log, "wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-c", _REPORT, *command], cwd=folder, stdout=subprocess.PIPE, stderr=output
+        )
+    if done.returncode:
+        raise UserError(f"{' '.join(command)} failed; see {log}")
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return resource.getrusage(who).ru_maxrss * unit / 2**30
+    return round(int(done.stdout) * unit / 2**30, 2)
+
+
+_REPORT = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=sys.stderr)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""

@@ -1,0 +1,119 @@
+"""What is fast computes what the plain form computes: losses and gradients, up to the rounding of the precision."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, tiny_learner, tiny_params
+from reference_way import ReferenceLoop
+from timing import peak_memory, ratio, side_by_side, spread
+from torch.nn import functional as F
+from training import Plain
+
+from oneshot.errors import UserError
+from oneshot.sampling import Batch, random_stream
+
+RANDOM = {"triplet_mining": "random", "triplet_soft_scale": 0.0, "identity_weight": 0.0, "augmentation": "none"}
+TRIPLETS = Batch(np.array([0, 1, 12, 13, 5, 6, 20, 14, 30, 40, 50, 2]), np.array([0, 0, 1, 1, 0, 0, 1, 1, 2, 3, 4, 0]))
+
+
+def loss_and_gradients(learner, batch=TRIPLETS):
+    learner.zero_grad()
+    loss = learner.loss(batch, np.unique(batch.labels), np.random.default_rng(0))
+    loss.backward()
+    return loss.item(), torch.cat([weight.grad.flatten() for weight in learner.network.parameters()])
+
+
+def test_the_objective_is_that_of_the_references_loop(monkeypatch):
+    """Normalised floats, channels first, three passes and F.cosine_similarity, against the trainer's way."""
+    learner = tiny_learner(tiny_params(**RANDOM, forward_passes="separate"))
+    learner.train()
+    found, gradients = loss_and_gradients(learner)
+
+    plain = tiny_learner(learner.params).network.to(memory_format=torch.contiguous_format)
+    images = learner.store.images.permute(0, 2, 3, 1).numpy()
+    loop = ReferenceLoop(Plain(plain), images, learner.pool.images)
+    normalised = (learner.store.images.float() - 100) / 50  # as tiny_learner's network does
+    parts = iter(normalised[torch.from_numpy(TRIPLETS.images)].chunk(3))
+    monkeypatch.setattr(loop, "drawn", lambda images: next(parts))
+    monkeypatch.setattr(loop, "others", lambda task: None)
+    monkeypatch.setattr(loop.optimizer, "step", lambda: None)
+    assert loop.step(0).item() == pytest.approx(found, abs=1e-6)
+    expected = torch.cat([weight.grad.flatten() for weight in plain.parameters()])
+    torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_references_loop_draws_a_class_against_others_and_learns():
+    learner = tiny_learner(tiny_params(**RANDOM))
+    images = np.random.default_rng(0).integers(0, 256, (700, 8, 8, 1), dtype=np.uint8)
+    images[:, 0, 0, 0] = np.arange(700) // 140  # a pixel that tells the class, the same when mirrored
+    images[:, 0, 7, 0] = images[:, 0, 0, 0]
+    loop = ReferenceLoop(Plain(learner.network), images, [np.arange(140) + 140 * c for c in range(5)])
+    corners = [stack[:, 0, 0, 0].unique() for stack in loop.stacks]
+    assert all(len(corner) == 1 for corner in corners)
+    assert loop.drawn(loop.stacks[3]).shape == (128, 1, 8, 8)
+    others = loop.others(3)
+    assert others.shape == (128, 1, 8, 8)
+    assert set(others[:, 0, 0, 0].tolist()) == {corners[c].item() for c in (0, 1, 2, 4)}
+    losses = [loop.step(0).item() for _ in range(12)]
+    assert losses[-1] < losses[0]
+    assert next(loop.tasks()) in range(5)
+
+
+def test_bfloat16_gives_the_losses_and_gradients_of_float32_up_to_its_rounding():
+    results = []
+    for precision in ("fp32", "bf16"):
+        learner = tiny_learner(tiny_params(precision=precision, batch_size=12))
+        learner.train()
+        rng = random_stream(0, "classic")
+        (batch,) = learner.batches(rng, np.array([0, 1, 4]), 1)
+        results.append(loss_and_gradients(learner, batch))
+    (plain, exact), (fast, rounded) = results
+    assert fast == pytest.approx(plain, rel=0.02) and fast != plain
+    assert F.cosine_similarity(exact, rounded, dim=0) > 0.99
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
+def test_compiled_gives_the_losses_and_gradients_of_eager():
+    plain, exact = loss_and_gradients(tiny_learner(tiny_params(**RANDOM)))
+    fast, compiled = loss_and_gradients(tiny_learner(tiny_params(**RANDOM, compile=True)))
+    assert fast == pytest.approx(plain, rel=1e-4)
+    torch.testing.assert_close(compiled, exact, rtol=1e-3, atol=1e-5)
+
+
+def test_joint_passes_are_one_pass_of_all_images():
+    learner = tiny_learner(tiny_params(**RANDOM))
+    learner.network.eval()  # without batch statistics, it makes no difference how images are grouped
+    joint = learner.loss(TRIPLETS, np.arange(5), np.random.default_rng(0))
+    separate = tiny_learner(tiny_params(**RANDOM, forward_passes="separate"))
+    separate.network.eval()
+    torch.testing.assert_close(joint, separate.loss(TRIPLETS, np.arange(5), np.random.default_rng(0)))
+
+
+def test_contenders_take_turns():
+    order = []
+    seconds = side_by_side({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2)
+    assert order == ["a", "b"] * 3  # a round to warm up
+    assert {name: values.shape for name, values in seconds.items()} == {"a": (2,), "b": (2,)}
+
+
+def test_ratios_are_taken_round_by_round():
+    slow, fast = np.array([2.0, 20.0, 30.0]), np.array([1.0, 10.0, 10.0])
+    assert ratio(slow, fast) == {"median": 2.0, "from": 2.0, "to": 2.5}
+    assert spread(np.array([1.23456, 1.23456])) == {"median": 1.23, "from": 1.23, "to": 1.23}
+
+
+def test_peak_memory_is_that_of_the_command_alone(tmp_path):
+    command = [sys.executable, "-c", "len(b'x' * (300 * 2**20))"]
+    assert 0.29 <= peak_memory(command, tmp_path, tmp_path / "log") < 0.4  # this process holds more
+    with pytest.raises(UserError, match="see .*log"):
+        peak_memory([sys.executable, "-c", "1 / 0"], tmp_path, tmp_path / "log")
+    assert "ZeroDivisionError" in (tmp_path / "log").read_text()
+
+
+def test_benchmarks_never_judge_times():
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        text = path.read_text()
+        assert "assert" not in text.replace("asserts", "").replace("assert isinstance", "").replace("assert outer", "")
