@@ -14,7 +14,7 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
 	"$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 15))' \
 	2>/dev/null && command -v "$$python" && break; done)
 
-.PHONY: help setup demo test reference large seeds studies experiments readme report torture figures lint lock
+.PHONY: help setup demo test reference large seeds studies experiments readme report bench torture figures lint lock
 
 help: ## list what there is (default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,12 +47,18 @@ experiments: $(INSTALLED) ## a table of the experiments that `dvc exp run` made;
 readme: $(INSTALLED) ## write the results and lists in README.md anew, after `dvc repro` or a change of parameters or modules
 	@$(BIN)/python scripts/write_readme.py
 	@$(BIN)/python scripts/write_experiments.py
+	@$(BIN)/python scripts/write_speed.py
 
 figures: $(INSTALLED) ## draw the pictures anew that explain the method in README.md
 	@$(BIN)/python scripts/draw_figures.py
 
 report: $(INSTALLED) ## all pictures and tables of the last run in one file, report.html, that needs no network
 	@$(BIN)/python scripts/write_report.py
+
+bench: $(INSTALLED) ## measure speed and memory, after `dvc repro`, in half an hour on idle cores; PARTS=... for some of it
+	@$(BIN)/python benchmarks/bench.py $(PARTS)
+	@$(BIN)/python scripts/write_speed.py
+	@$(BIN)/python scripts/write_readme.py
 
 torture: $(INSTALLED) ## kill the pipeline 50 times at random moments, and compare all bytes: about an hour
 	@$(BIN)/python scripts/torture.py

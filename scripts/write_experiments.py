@@ -16,8 +16,8 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import numpy as np
 import yaml
+from markdown import markdown_table
 from run_studies import load_result, load_studies
-from write_readme import markdown_table
 
 from oneshot.comparison import HEADLINES, METHODS, flat
 from oneshot.episodes import confidence

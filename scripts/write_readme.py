@@ -19,6 +19,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+import write_speed
+from markdown import markdown_table
+
 from oneshot.comparison import HEADLINES, METHODS, flat
 from oneshot.errors import UserError
 from oneshot.files import read_json, read_table, write_text
@@ -61,7 +64,9 @@ def filled(text: str, root: Path) -> str:
     Raises:
         UserError: a marker is missing, or a file that the parts are made from cannot be read.
     """
-    parts: dict[str, Callable[[Path], str]] = {"results": results, "parameters": parameters, "code": code_map}
+    parts: dict[str, Callable[[Path], str]] = {
+        "results": results, "speed": write_speed.summary, "parameters": parameters, "code": code_map
+    }  # fmt: skip
     for name, make in parts.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
@@ -233,7 +238,8 @@ def code_map(root: Path) -> str:
                 listed.add(path)
                 shown = f"**[{path}]({path})**" if path == script else f"[{path}]({path})"
                 rows.append([shown, _docstring(root / path)])
-    others = [*root.glob("src/oneshot/*.py"), *root.glob("stages/*.py"), *root.glob("scripts/*.py")]
+    folders = ("src/oneshot", "stages", "scripts", "benchmarks")
+    others = [path for folder in folders for path in root.glob(f"{folder}/*.py")]
     for file in sorted(others):
         path = file.relative_to(root).as_posix()
         if path not in listed and file.name != "__init__.py":
@@ -244,15 +250,6 @@ def code_map(root: Path) -> str:
 def _docstring(path: Path) -> str:
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return text.split("\n")[0]
-
-
-def markdown_table(heading: list[str], rows: list[list[str]]) -> str:
-    lines = [heading, ["---"] * len(heading), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 if __name__ == "__main__":

@@ -179,7 +179,8 @@ def test_environment_variables_are_those_of_the_code() -> None:
 
 def test_every_module_is_on_the_map() -> None:
     listed = re.findall(r"\]\(([^)]+)\) ?\S*\s*\|", section("## Map of the code"))
-    files = [path for folder in ("stages", "src/oneshot", "scripts") for path in ROOT.glob(f"{folder}/*.py")]
+    folders = ("stages", "src/oneshot", "scripts", "benchmarks")
+    files = [path for folder in folders for path in ROOT.glob(f"{folder}/*.py")]
     assert sorted(listed) == sorted(str(path.relative_to(ROOT)) for path in files if path.name != "__init__.py")
 
 

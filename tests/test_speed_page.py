@@ -1,0 +1,54 @@
+"""The page of costs is what benchmarks/results.json holds, and says so where there is nothing."""
+
+import json
+
+from helpers import ROOT
+from write_speed import NOT_RUN, load, page, summary
+
+
+def spread(value):
+    return {"median": value, "from": 0.9 * value, "to": 1.1 * value}
+
+
+MACHINE = {"hardware": "A Processor", "device": "cpu", "threads": 2, "precision": "bf16", "torch": "2.0"}
+BARE = {
+    "batch_size": 128,
+    "milliseconds": {},
+    "images_per_second": {"classic": spread(2000.0)},
+    "to_bare_loop": {"classic": spread(1.03), "meta": spread(1.04)},
+}
+
+
+def project(folder, **parts):
+    (folder / "benchmarks").mkdir()
+    results = {name: {"machine": MACHINE, "found": found} for name, found in parts.items()}
+    (folder / "benchmarks/results.json").write_text(json.dumps(results))
+    return folder
+
+
+def test_nothing_measured_is_said(tmp_path):
+    assert summary(tmp_path) == NOT_RUN and NOT_RUN in page(tmp_path)
+
+
+def test_ratios_stand_with_their_quartiles_and_the_machine(tmp_path):
+    text = summary(project(tmp_path, against_bare_loop=BARE, repro_with_nothing_to_do=None))
+    assert "| a step of meta training, against a bare loop on one resident batch | 1.04 (0.94 to 1.14) times |" in text
+    assert "| images a second in training | 2,000 (1,800 to 2,200) |" in text
+    assert text.endswith("Measured on A Processor (cpu, threads: 2), bf16, torch 2.0.")
+    assert "nothing to do" not in text  # it was not up to date, so that nothing was measured
+
+
+def test_learning_stops_at_the_first_budget_that_passes_the_reference(tmp_path):
+    (tmp_path / "studies").mkdir()
+    for images, accuracy in ((400_000, 0.87), (700_000, 0.884), (900_000, 0.89)):
+        run = {"record_classic": {"images": images}, "classic": {"unseen": {"triplet_accuracy": accuracy}}}
+        (tmp_path / f"studies/budget_{images}.json").write_text(json.dumps(run))
+    text = summary(project(tmp_path, against_bare_loop=BARE))
+    assert "classic, 400,000 images, 3 minutes: triplet accuracy on unseen classes | 87.00 %" in text
+    assert "classic, 700,000 images, 6 minutes" in text and "900,000" not in text
+
+
+def test_the_committed_page_is_that_of_the_committed_results():
+    assert (ROOT / "docs/speed.md").read_text() == page(ROOT)
+    for part in load(ROOT).values():
+        assert part["machine"]["hardware"]
