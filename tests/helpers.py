@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from oneshot.compute import set_up
 from oneshot.dataset import Dataset, save_dataset
@@ -89,3 +94,23 @@ def make_subject(folder: Path, dataset: Dataset, weights_seed: int = 0, **change
     network = new_network(params, [80.0], [90.0])
     save_model(folder / "model.pt", network, {"method": "classic"})
     return Subject(params, folder / "model.pt", folder / "dataset", folder / "split.json")
+
+
+def fuzz(examples: int, *arguments: Any, **named: Any) -> Callable[[Any], Any]:
+    """hypothesis.given with so many examples, times ONESHOT_FUZZ: scripts/torture.py tries many more of them."""
+    most = examples * int(os.environ.get("ONESHOT_FUZZ", "1"))
+    allowed = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+
+    def decorate(test: Any) -> Any:
+        test = given(*arguments, **named)(test)
+        return pytest.mark.fuzz(settings(max_examples=most, deadline=None, suppress_health_check=allowed)(test))
+
+    return decorate
+
+
+def damaged(data: st.DataObject, content: bytes) -> bytes:
+    """`content` with some bytes changed, cut, or with some added."""
+    odd = bytearray(content)
+    for _ in range(data.draw(st.integers(0, 8))):
+        odd[data.draw(st.integers(0, len(odd) - 1))] = data.draw(st.integers(0, 255))
+    return bytes(odd[: data.draw(st.integers(0, len(odd)))]) + data.draw(st.binary(max_size=20))

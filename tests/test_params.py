@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import ROOT
-from hypothesis import HealthCheck, given, settings
+from helpers import ROOT, fuzz
 from hypothesis import strategies as st
 
 from oneshot.errors import UserError
@@ -166,8 +165,7 @@ def test_every_wrong_kind_of_value_is_named(key):
         assert "None" not in message.split("; must be")[1] and "input should" not in message
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.dictionaries(st.sampled_from(sorted(Params.model_fields)), LEAVES, min_size=1, max_size=3))
+@fuzz(300, st.dictionaries(st.sampled_from(sorted(Params.model_fields)), LEAVES, min_size=1, max_size=3))
 def test_any_values_are_taken_or_refused_in_one_line(changes):
     try:
         check(GOOD | changes)
@@ -175,8 +173,7 @@ def test_any_values_are_taken_or_refused_in_one_line(changes):
         assert "\n" not in str(error) and str(error).startswith("params.yaml: ")
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+@fuzz(200, content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_file_is_taken_or_refused_in_one_line(tmp_path, content):
     path = tmp_path / "params.yaml"
     path.write_bytes(content)

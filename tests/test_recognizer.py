@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, tiny_params
-from hypothesis import HealthCheck, given, settings
+from helpers import ROOT, damaged, fuzz, tiny_params
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -120,15 +119,11 @@ def test_a_gallery_of_another_network_is_refused(model: Path, pictures: Path) ->
         recognizer.classify([], Gallery(gallery.names, gallery.means, gallery.counts, "0" * 32))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
+@fuzz(100, data=st.data())
 def test_damaged_galleries_and_models_are_named(model: Path, tmp_path: Path, data: st.DataObject) -> None:
     Gallery(["a", "b"], np.eye(2, 16, dtype=np.float32), np.array([1, 2]), "0").save(tmp_path / "good.npz")
     for source, odd, load in ((tmp_path / "good.npz", "odd.npz", Gallery.load), (model, "odd.pt", Recognizer)):
-        content = bytearray(source.read_bytes())
-        for _ in range(data.draw(st.integers(0, 5))):
-            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-        (tmp_path / odd).write_bytes(content[: data.draw(st.integers(0, len(content)))])
+        (tmp_path / odd).write_bytes(damaged(data, source.read_bytes()))
         try:
             load(tmp_path / odd)
         except UserError as error:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import damaged, fuzz
+from hypothesis import strategies as st
 
 from oneshot.dataset import Dataset
 from oneshot.errors import UserError
@@ -258,6 +260,40 @@ def test_what_is_no_split_at_all_is_named(tmp_path, text):
     (tmp_path / "split.json").write_text(text)
     with pytest.raises(UserError, match=r"split\.json: "):
         load_split(tmp_path / "split.json")
+
+
+@fuzz(150, data=st.data())
+def test_a_damaged_split_is_loaded_or_named(tmp_path, tiny, data):
+    good = tmp_path / "good.json"
+    save_split(good, make_split(tiny, params()), tiny)
+    (tmp_path / "split.json").write_bytes(damaged(data, good.read_bytes()))
+    try:
+        split = load_split(tmp_path / "split.json")
+    except UserError as error:
+        assert str(error).startswith(f"{tmp_path}/split.json: ") and "\n" not in str(error)
+    else:  # damage to a name, say
+        assert sorted(split.seen + split.validation + split.unseen) == list(range(6))
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@fuzz(150, data=st.data())
+def test_any_value_anywhere_in_a_split_is_taken_or_named(tmp_path, tiny, data):
+    path = tmp_path / "split.json"
+    save_split(path, make_split(tiny, params()), tiny)
+    content = json.loads(path.read_text())
+    home = data.draw(st.sampled_from([content, content["counts"], *content["classes"]]))
+    home[data.draw(st.sampled_from(sorted(home)))] = data.draw(ANY_JSON)
+    path.write_text(json.dumps(content))
+    try:
+        load_split(path)
+    except UserError as error:
+        assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -7,14 +7,15 @@ import signal
 import numpy as np
 import pytest
 import torch
-from helpers import tiny_learner, tiny_params
+from helpers import damaged, fuzz, tiny_learner, tiny_params
+from hypothesis import strategies as st
 
 from oneshot import checkpoint as checkpoints
 from oneshot.checkpoint import Checkpoint, fingerprint, only_one
 from oneshot.classic import ClassicTraining
-from oneshot.dataset import Dataset, save_dataset
+from oneshot.dataset import Dataset, load_dataset, save_dataset
 from oneshot.errors import UserError
-from oneshot.network import load_model
+from oneshot.network import SiameseNetwork, load_model
 from oneshot.reptile import ReptileTraining
 from oneshot.split import make_split, save_split
 from oneshot.training import train
@@ -76,6 +77,35 @@ def test_killed_anywhere_and_resumed_gives_the_same_bytes(project, method, stop_
     assert not (project / "resumed/model.pt").exists()
     monkeypatch.setattr(method, "step", step)
     assert run(project, method, params, "resumed") == whole
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_image_that_is_held_out_reaches_training(project, method, monkeypatch):
+    """By content: whatever the network sees while it learns is one of the images that training may use."""
+    seen = set()
+    forward = SiameseNetwork.forward
+
+    def watched(self, images):
+        if self.training:
+            seen.update(image.numpy().tobytes() for image in images)
+        return forward(self, images)
+
+    monkeypatch.setattr(SiameseNetwork, "forward", watched)
+    params = tiny_params(image_budget=2400, augmentation="none", validation_classes=2)
+    dataset = load_dataset(project / "data/dataset")
+    split = make_split(dataset, params)
+    save_split(project / "data/split.json", split, dataset)
+    run(project, method, params)
+
+    def contents(images):
+        return {image.transpose(2, 0, 1).tobytes() for image in images}
+
+    allowed = contents(dataset.train_images[np.concatenate([split.training[label] for label in split.seen])])
+    held_out = np.isin(dataset.train_labels, split.validation + split.unseen)
+    calibration = np.concatenate([split.calibration[label] for label in split.seen])
+    forbidden = [dataset.test_images, dataset.train_images[held_out], dataset.train_images[calibration]]
+    assert len(seen) > 0.9 * len(allowed) and seen <= allowed
+    assert not any(seen & contents(images) for images in forbidden)
 
 
 def test_another_parameter_never_continues_a_run(project, monkeypatch):
@@ -178,6 +208,18 @@ def test_a_broken_checkpoint_starts_again(tmp_path, monkeypatch, capsys):
     assert checkpoint.load() == {"step": 3}
     checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:100])
     assert checkpoint.load() is None and "starting again" in capsys.readouterr().err
+
+
+@fuzz(100, data=st.data())
+def test_a_damaged_checkpoint_is_the_whole_state_or_none(tmp_path, data):
+    """One that a power failure left half written, say; torch checks sums of what is inside."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "FOLDER", tmp_path)
+        checkpoint = Checkpoint("train_classic", "0" * 12)
+        checkpoint.save({"step": 3, "weights": torch.arange(40.0)})
+        checkpoint.path.write_bytes(damaged(data, checkpoint.path.read_bytes()))
+        state = checkpoint.load()
+    assert state is None or set(state) == {"step", "weights"}
 
 
 def test_fingerprint_follows_values_and_inputs(tmp_path):

@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from dvc.repo import Repo
 from helpers import ROOT, TINY
 from ruamel.yaml import YAML
 from test_folder import write_pictures
@@ -81,10 +84,10 @@ def stages_run(output: str) -> set[str]:
 
 
 def set_params(path: Path, **values: Any) -> None:
-    yaml = YAML()
-    params = yaml.load(path)
+    keeping_comments = YAML()
+    params = keeping_comments.load(path)
     params.update(values)
-    yaml.dump(params, path)
+    keeping_comments.dump(params, path)
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +181,83 @@ def test_classic_and_meta_compare_as_experiments(project: Project) -> None:
     changes = json.loads(project.dvc("metrics", "diff", "classic", "meta", "--json"))
     assert list(changes) == ["metrics/evaluation.json"]
     assert len(changes["metrics/evaluation.json"]) > 10
+
+
+def test_editing_a_module_changes_exactly_the_stages_that_use_it(project: Project) -> None:
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
+    users: dict[str, set[str]] = {}
+    for stage, entry in lock.items():
+        for dependency in entry["deps"]:
+            if dependency["path"].endswith(".py"):
+                users.setdefault(dependency["path"], set()).add(stage)
+    assert len(users) > 30 and users["src/oneshot/reptile.py"] == {"train_meta"}
+    with repository(project) as repo:
+        for module, stages in users.items():
+            path = project.folder / module
+            before = path.read_bytes()
+            path.write_bytes(before + b"# edited\n")
+            changed = {
+                name.rpartition(":")[2]
+                for name, what in repo.status().items()
+                if any(module in part.get("changed deps", {}) for part in what if isinstance(part, dict))
+            }
+            path.write_bytes(before)
+            assert changed == stages, module
+        assert repo.status() == {}
+
+
+@contextmanager
+def repository(project: Project) -> Iterator[Repo]:
+    """DVC's own view of the project."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in project.environment.items():
+            patch.setenv(name, value)
+        with Repo(str(project.folder)) as repo:
+            yield repo
+
+
+STAGES = [
+    "download", "split_tasks", "train_classic", "train_meta", "calibrate meta", "evaluate classic", "illustrate meta",
+    "compare", "export",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_full_disk_ends_in_one_line_and_leaves_all_as_it_was(project: Project, stage: str) -> None:
+    """A limit of zero bytes for every file stands for the disk; what is there must neither change nor go."""
+    name, *arguments = stage.split()
+    before = {path: path.read_bytes() for path in outputs(project)}
+    code = (
+        f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); sys.argv = {['', *arguments]}"
+    )
+    code += f"; sys.path.insert(0, 'stages'); runpy.run_path('stages/{name}.py', run_name='__main__')"
+    printed = project.run("python", "-c", code, code=1, TQDM_DISABLE="1")
+    lines = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "File too large" in lines[0] and "free space" in lines[0] and "Traceback" not in printed
+    assert {path: path.read_bytes() for path in outputs(project)} == before
+
+
+def outputs(project: Project) -> list[Path]:
+    folders = ("data", "results", "metrics", "plots", "models")
+    return sorted(path for folder in folders for path in (project.folder / folder).rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("stage", ["train_classic", "train_meta"])
+def test_a_failed_allocation_ends_in_one_line(project: Project, tmp_path: Path, stage: str) -> None:
+    for name in ("params.yaml", "src", "stages", "data"):
+        source = project.folder / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    set_params(tmp_path / "params.yaml", resnet_widths=[64, 512, 1024])
+    code = f"""
+import atexit, resource, runpy, sys, torch._dynamo
+sys.path.insert(0, "stages")
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+atexit.register(resource.setrlimit, resource.RLIMIT_AS, (-1, -1))  # torch's own end needs memory, too
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, -1))
+runpy.run_path("stages/{stage}.py", run_name="__main__")
+"""
+    printed = project.run("python", "-c", code, code=1, cwd=tmp_path, TQDM_DISABLE="1")
+    assert "error: out of memory; close other programs" in printed and "Traceback" not in printed
 
 
 def test_unknown_parameter_is_refused(project: Project) -> None:
