@@ -60,7 +60,7 @@ bench: $(INSTALLED) ## measure speed and memory, after `dvc repro`, in half an h
 	@$(BIN)/python scripts/write_speed.py
 	@$(BIN)/python scripts/write_readme.py
 
-torture: $(INSTALLED) ## kill the pipeline 50 times at random moments, and compare all bytes: about an hour
+torture: $(INSTALLED) ## kill the pipeline 50 times at random moments and compare all bytes; damage all it reads: an hour
 	@$(BIN)/python scripts/torture.py
 
 lint: $(INSTALLED) ## check style, format and types

@@ -1,10 +1,11 @@
-"""Kill the pipeline at random moments, run it again, and compare every byte with an undisturbed run.
+"""Kill the pipeline at random moments and compare every byte with an undisturbed run; feed the readers made-up input.
 
-    python scripts/torture.py                 50 times, half an hour on two cores; writes docs/torture.json
-    python scripts/torture.py --times 3       fewer
+    python scripts/torture.py                 50 runs and 20 times the tests' made-up input, an hour on two cores
+    python scripts/torture.py --times 3 --fuzz 1       less of both
 
 Each time, a fresh copy of the project runs `dvc repro` on the digits with a tiny network. At random moments, in
 whatever stage, it gets SIGKILL, SIGTERM or SIGINT, as a whole, or DVC alone, and is run again until it ends.
+The tally goes to docs/torture.json, and from there to docs/trust.md.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -19,19 +21,22 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+from markdown import markdown_table
 from run_config import DVC_CONFIG, write_params
 from tqdm import tqdm
 
 from oneshot.errors import UserError
-from oneshot.files import md5, write_json, write_text
+from oneshot.files import md5, read_json, write_json, write_text
 from oneshot.stage import run_stage
 
+TALLY = ROOT / "docs/torture.json"
 CODE = ("src", "stages", "dvc.yaml", ".dvcignore")
 OUTPUTS = ("data/dataset", "data/split.json", "results", "metrics", "plots", "models")
 PARAMS = {
@@ -52,36 +57,103 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Kill the pipeline at random moments and compare bytes.")
     parser.add_argument("--times", type=int, default=50, help="runs that are disturbed (default: 50)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals (default: 0)")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once, each on one core (default: 2)")
+    parser.add_argument("--fuzz", type=int, default=20, help="times the made-up input of a test run (default: 20)")
     arguments = parser.parse_args()
-    rng = random.Random(arguments.seed)
-    with tempfile.TemporaryDirectory(prefix="torture-") as scratch:
+    result = {
+        "killed": killed(arguments.times, arguments.seed, arguments.jobs),
+        "made_up_input": made_up_input(arguments.fuzz),
+    }
+    write_json(TALLY, result)
+    write_text(ROOT / "docs/trust.md", page(ROOT))
+    print("docs/trust.md: written")
+
+
+def killed(times: int, seed: int, jobs: int) -> dict[str, Any]:
+    """Disturb so many runs, `jobs` at once, and compare their bytes with those of a run that nobody disturbs.
+
+    Raises:
+        UserError: one ends with other bytes, or not at all.
+    """
+    with tempfile.TemporaryDirectory(prefix="torture-") as scratch, ThreadPool(jobs) as pool:
         began = time.monotonic()
         expected, _ = undisturbed(Path(scratch) / "undisturbed")
         duration = time.monotonic() - began
-        tally: Counter[str] = Counter()
-        same = 0
-        for number in tqdm(range(arguments.times), desc="disturbed runs", unit="run"):
+
+        def one(number: int) -> list[str]:
             folder = Path(scratch) / f"run-{number}"
-            tally.update(disturbed(folder, duration, rng))
+            kills = disturbed(folder, duration, random.Random(f"{seed} {number}"))
             found = contents(folder)
             if found != expected:
                 odd = sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
-                raise UserError(
-                    f"run {number} of seed {arguments.seed}: {', '.join(odd)} differ from an undisturbed run"
-                )
-            same += 1
+                raise UserError(f"run {number} of seed {seed}: {', '.join(odd)} differ from an undisturbed run")
             shutil.rmtree(folder)
-    result = {
-        "runs": arguments.times,
+            return kills
+
+        tally: Counter[str] = Counter()
+        same = 0
+        for kills_of_one in tqdm(
+            pool.imap_unordered(one, range(times)), total=times, desc="disturbed runs", unit="run", dynamic_ncols=True
+        ):
+            tally.update(kills_of_one)
+            same += 1
+    kills = tally.total()
+    print(f"{same} of {times} disturbed runs ended with the bytes of an undisturbed one; {kills} kills")
+    return {
+        "runs": times,
         "same_bytes": same,
         "files_compared": len(expected),
-        "kills": tally.total(),
+        "kills": kills,
+        "kills_by_signal_and_stage": dict(sorted(tally.items())),
     }
-    result |= {"kills_by_signal_and_stage": dict(sorted(tally.items()))}
-    if arguments.times >= 50:
-        write_json(ROOT / "docs/torture.json", result)
-    kills = tally.total()
-    print(f"{same} of {arguments.times} disturbed runs ended with the bytes of an undisturbed one; {kills} kills")
+
+
+def made_up_input(factor: int) -> dict[str, int]:
+    """Run the tests marked `fuzz` with so many times the examples; the examples that each tried.
+
+    Raises:
+        UserError: one failed.
+    """
+    command = [sys.executable, "-m", "pytest", "-m", "fuzz", "--hypothesis-show-statistics", "-p", "no:cacheprovider"]
+    environment = os.environ | {"ONESHOT_FUZZ": str(factor)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise UserError(f"made-up input: a test fails:\n{done.stdout[-3000:]}")
+    tried: dict[str, int] = {}
+    for line in done.stdout.splitlines():
+        if match := re.fullmatch(r"tests/\w+\.py::(?:test_)?(\w+):", line.strip()):
+            name = match[1].replace("_", " ")
+        elif match := re.search(r"(\d+) passing examples, 0 failing", line):
+            tried[name] = tried.get(name, 0) + int(match[1])
+    print(f"{sum(tried.values())} made-up inputs, each taken or refused in one line")
+    return tried
+
+
+def page(root: Path) -> str:
+    """docs/trust.md, from the tally in docs/torture.json and the list of what else is tested."""
+    tally = read_json(root / TALLY.relative_to(ROOT))
+    runs, tried = tally["killed"], tally["made_up_input"]
+    by_place: dict[str, Counter[str]] = {}
+    for kind, count in runs["kills_by_signal_and_stage"].items():
+        what, _, stage = kind.partition(" in ")
+        by_place.setdefault(stage, Counter())[what.split()[0]] += count
+    parts = [
+        "# What was tried to break it",
+        "Written by `python scripts/torture.py` (`make torture`); do not edit.",
+        "## Killed at random moments",
+        f"**{runs['same_bytes']} of {runs['runs']}** runs of the whole pipeline, killed {runs['kills']} times in all "
+        f"and run again, ended with the bytes of an undisturbed run: {runs['files_compared']} files compared each "
+        "time, models and pictures included. Signals went to DVC alone or to it and its stage, in whatever stage was "
+        "running:",
+        markdown_table(
+            ["stage", *SIGNALS],
+            [[stage, *(str(counts[name]) for name in SIGNALS)] for stage, counts in sorted(by_place.items())],
+        ),
+        "## Made-up input",
+        f"{sum(tried.values()):,} made-up or damaged files and values, each of which was read or refused in one line:",
+        markdown_table(["what", "tried"], [[name, f"{count:,}"] for name, count in tried.items()]),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def make_project(folder: Path) -> None:
