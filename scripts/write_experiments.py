@@ -110,6 +110,16 @@ def page(root: Path) -> str:
             "--set NAME=VALUE ...`.",
             search_table(root),
         ]
+    if (root / "studies/thresholds.csv").exists():
+        parts += [
+            "## Which threshold to take from seen classes, on validation classes",
+            "Points of binary accuracy that validation classes lose, against the threshold that is best for them, where "
+            "seen classes' held-out images give the threshold by these criteria (`scripts/search_threshold.py`). The "
+            "longer a training, the further apart it pulls the classes that it sees, and only those: their own best "
+            "threshold is too high for new ones. At a fixed rate of false positives among seen classes, a lower one is "
+            "taken; the rate that suits falls as trainings grow longer.",
+            criteria_table(root),
+        ]
     for prefix, what in ADAPTATIONS.items():
         if (root / f"studies/{prefix}_classic.csv").exists():
             parts += [
@@ -235,6 +245,19 @@ def search_table(root: Path) -> str:
         for row in read_table(root / "studies/search.csv")
     ]
     return markdown_table(["training", "changed", "images", "triplet, %", "one-shot, %", "five-shot, %"], rows)
+
+
+def criteria_table(root: Path) -> str:
+    """The table of scripts/search_threshold.py."""
+    rows = read_table(root / "studies/thresholds.csv")
+    criteria = [key for key in rows[0] if key in ("balanced", "eer") or key.startswith("fpr_")]
+    lines = [
+        [row["method"], f"{row['images']:,}", f"{row['best_fpr_seen']:.3f}"]
+        + [f"{100 * row[key]:.2f}" for key in criteria]
+        for row in rows
+    ]
+    heading = [key.replace("fpr_", "FPR ") for key in criteria]
+    return markdown_table(["training", "images", "FPR on seen classes of the best threshold", *heading], lines)
 
 
 def adaptation_table(root: Path, prefix: str) -> str:
