@@ -36,7 +36,12 @@ PUBLISHED = {  # CIFAR-FS, 5-way 1-shot and 5-shot, trained from scratch, as the
     "HCTransformers, ViT-S": (78.9, 90.5),
 }
 BESIDE = {  # studies beside the default: names with the words for them, and a heading
-    (("pure_triplet", "triplets alone"),): "The triplet loss alone, at the same budget",
+    (
+        ("pure_triplet", "all triplets of a batch"),
+        ("random_triplets", "random triplets, a hinge"),
+    ): "The triplet loss alone, at the same budget",
+    (("reference_scaled", "its recipe"),): "The reference's recipe, scaled down to ResNet-20 and 100 outer steps",
+    (("budget_500", "a third of the images"),): "Fewer images",
     (
         ("warm_half", "half the images"),
         ("warm_start", "then the other half from classic's weights"),
@@ -113,8 +118,8 @@ def page(root: Path) -> str:
     if (root / "studies/thresholds.csv").exists():
         parts += [
             "## Which threshold to take from seen classes, on validation classes",
-            "Points of binary accuracy that validation classes lose, against the threshold that is best for them, where "
-            "seen classes' held-out images give the threshold by these criteria (`scripts/search_threshold.py`). The "
+            "Points of binary accuracy that validation classes lose, against the threshold that is best for them, "
+            "where seen classes' held-out images give it by these criteria (`scripts/search_threshold.py`). The "
             "longer a training, the further apart it pulls the classes that it sees, and only those: their own best "
             "threshold is too high for new ones. At a fixed rate of false positives among seen classes, a lower one is "
             "taken; the rate that suits falls as trainings grow longer.",

@@ -143,7 +143,8 @@ def learning_rows(root: Path, found: dict[str, Any]) -> list[list[str]]:
     goal = f"{100 * REFERENCE_TRIPLET:.2f}"
     speed = found.get("against_bare_loop", {}).get("images_per_second", {}).get("classic", {}).get("median")
     runs = [(path.stem, read_json(path)) for path in sorted((root / "studies").glob("*.json"))]
-    budgets = [(run["record_classic"]["images"], run) for name, run in runs if name.startswith("budget_")]
+    shorter = [run for _, run in runs if set(run["parameters"]) - {"threads"} == {"image_budget"}]
+    budgets = [(run["record_classic"]["images"], run) for run in shorter]
     rows = []
     for images, run in sorted(budgets, key=lambda item: item[0]):
         accuracy = run["classic"]["unseen"]["triplet_accuracy"]

@@ -41,7 +41,8 @@ def test_ratios_stand_with_their_quartiles_and_the_machine(tmp_path):
 def test_learning_stops_at_the_first_budget_that_passes_the_reference(tmp_path):
     (tmp_path / "studies").mkdir()
     for images, accuracy in ((400_000, 0.87), (700_000, 0.884), (900_000, 0.89)):
-        run = {"record_classic": {"images": images}, "classic": {"unseen": {"triplet_accuracy": accuracy}}}
+        run = {"parameters": {"image_budget": images, "threads": 1}, "record_classic": {"images": images}}
+        run |= {"classic": {"unseen": {"triplet_accuracy": accuracy}}}
         (tmp_path / f"studies/budget_{images}.json").write_text(json.dumps(run))
     text = summary(project(tmp_path, against_bare_loop=BARE))
     assert "classic, 400,000 images, 3 minutes: triplet accuracy on unseen classes | 87.00 %" in text
