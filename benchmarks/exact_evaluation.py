@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import auc, roc_curve
 from timing import peak_memory, ratio, side_by_side, spread
 
 from oneshot.metrics import measure, pair_similarities
@@ -33,9 +33,9 @@ def ours() -> dict[str, float]:
 def scikit_learn() -> float:
     """The ROC curve of the same pairs, and the area below it."""
     same, different = pair_similarities(*embeddings())
-    truth, scores = np.repeat([1, 0], [len(same), len(different)]), np.concatenate([same, different])
-    roc_curve(truth, scores)
-    return float(roc_auc_score(truth, scores))
+    truth = np.repeat(np.array([1, 0], dtype=np.uint8), [len(same), len(different)])
+    fpr, tpr, _ = roc_curve(truth, np.concatenate([same, different]))
+    return float(auc(fpr, tpr))
 
 
 def exact_evaluation(rounds: int) -> dict[str, Any]:

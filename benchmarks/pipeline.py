@@ -13,7 +13,7 @@ from run_config import mirror_project, write_params
 from timing import peak_memory, spread
 
 ROOT = Path(__file__).resolve().parents[1]
-# Fewer of everything that repeats; what a stage holds at a time stays.
+# Fewer of everything that repeats. What a stage holds at a time stays, but for some tens of MiB of scores.
 FEWER = {"image_budget": 20_000, "adapt_draws": 1, "adapt_episodes": 2, "episode_draws": 20, "episode_count": 100}
 
 
@@ -36,12 +36,17 @@ def stage_memory() -> dict[str, float]:
     folder = ROOT / "runs/benchmark"
     mirror_project(folder)
     write_params(folder / "params.yaml", FEWER)
+    return {
+        name: peak_memory([sys.executable, *command.split()[1:]], folder, folder / "log.txt")
+        for name, command in stage_commands().items()
+    }
+
+
+def stage_commands() -> dict[str, str]:
+    """The command of each stage of dvc.yaml, in order; one for each training where the stage is for either."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    found = {}
+    commands = {}
     for name, stage in stages.items():
-        for item in stage.get("foreach", [""]):
-            command = stage.get("do", stage)["cmd"].replace("${item}", item).split()
-            found[" ".join([name, item]).strip()] = peak_memory(
-                [sys.executable, *command[1:]], folder, folder / "log.txt"
-            )
-    return found
+        for method in stage.get("matrix", {}).get("method", [""]):
+            commands[f"{name} {method}".strip()] = stage["cmd"].replace("${item.method}", method)
+    return commands

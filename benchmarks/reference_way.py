@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-BATCH = 128  # anchors, as many positives and as many negatives
+BATCH = 128  # anchors, as many positives and as many negatives; fewer where a class has fewer images
 MARGIN = 0.3
 LEARNING_RATE = 0.001
 
@@ -30,6 +30,7 @@ class ReferenceLoop:
 
     def __init__(self, network: nn.Module, images: np.ndarray, classes: list[np.ndarray], seed: int = 0) -> None:
         self.network = network.train()
+        self.device = next(network.parameters()).device
         self.rng = np.random.default_rng(seed)
         self.optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
         stacked = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float().div_(255)
@@ -37,6 +38,7 @@ class ReferenceLoop:
         stacked.sub_(mean).div_(std)
         mirrored = torch.from_numpy(self.rng.random(len(stacked)) < 0.5)
         stacked[mirrored] = stacked[mirrored].flip(3)
+        self.batch = min(BATCH, *map(len, classes))
         self.stacks = [stacked[torch.from_numpy(rows)] for rows in classes]
 
     def step(self, task: int) -> Tensor:
@@ -52,12 +54,12 @@ class ReferenceLoop:
 
     def drawn(self, images: Tensor) -> Tensor:
         """The first batch of a DataLoader that shuffles, whose iterator is then thrown away."""
-        (batch,) = next(iter(DataLoader(TensorDataset(images), BATCH, shuffle=True)))
-        return batch
+        (batch,) = next(iter(DataLoader(TensorDataset(images), self.batch, shuffle=True)))
+        return batch.to(self.device)
 
     def others(self, task: int) -> Tensor:
-        """One image each of BATCH random other classes."""
-        chosen = self.rng.integers(0, len(self.stacks) - 1, BATCH)
+        """One image each of so many random other classes."""
+        chosen = self.rng.integers(0, len(self.stacks) - 1, self.batch)
         stacks = (self.stacks[c + (c >= task)] for c in chosen.tolist())
         return torch.stack([stack[self.rng.integers(len(stack))] for stack in stacks])
 

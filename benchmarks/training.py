@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
+import torch._dynamo
+import torch._inductor.config
 from reference_way import BATCH, LEARNING_RATE, MARGIN, ReferenceLoop
 from timing import Work, ratio, side_by_side, spread
 from torch import nn
@@ -57,7 +64,7 @@ class Trainers:
         """That many steps of classic training."""
         learner = self.learner(**changes)
         training = ClassicTraining(learner.params, learner)
-        return lambda: deterministic([training.step(step) for step in range(steps)])
+        return lambda: finish([training.step(step) for step in range(steps)])
 
     def meta(self, steps: int, **changes: Any) -> Work:
         """Outer steps of Reptile of so many inner steps in all."""
@@ -65,7 +72,7 @@ class Trainers:
         training = ReptileTraining(learner.params, learner)
         outer = steps // training.batches_per_step
         assert outer, "fewer steps than an outer step has"
-        return lambda: deterministic([training.step(step) for step in range(outer)])
+        return lambda: finish([training.step(step) for step in range(outer)])
 
     def bare(self, steps: int, **changes: Any) -> Work:
         """Forward, backward and optimizer on one resident batch, with the plainest loss, as torch comes."""
@@ -77,15 +84,16 @@ class Trainers:
         images, labels = learner.store.batch(batch.images), torch.from_numpy(batch.labels)
         labels = labels.to(images.device)
 
-        def run() -> Any:
-            torch.use_deterministic_algorithms(False)
-            for _ in range(steps):
-                optimizer.zero_grad()
-                with learner.compute.forward_precision():
-                    embeddings = learner._embed(images)
-                F.cross_entropy(embeddings @ learner.proxies.T, labels).backward()
-                optimizer.step()
-            torch.use_deterministic_algorithms(True)
+        def run() -> float:
+            with as_torch_comes():
+                for _ in range(steps):
+                    optimizer.zero_grad()
+                    with learner.compute.forward_precision():
+                        embeddings = learner._embed(images)
+                    loss = F.cross_entropy(embeddings @ learner.proxies.T, labels)
+                    loss.backward()
+                    optimizer.step()
+                return finish([loss])
 
         return run
 
@@ -94,11 +102,9 @@ class Trainers:
         loop = self.reference_loop(**changes)
         tasks = loop.tasks()
 
-        def run() -> Any:
-            torch.use_deterministic_algorithms(False)
-            for _ in range(steps):
-                loop.step(next(tasks))
-            torch.use_deterministic_algorithms(True)
+        def run() -> float:
+            with as_torch_comes():
+                return finish([loop.step(next(tasks)) for _ in range(steps)])
 
         return run
 
@@ -133,9 +139,38 @@ class Plain(nn.Module):
         return self.network.embedding_norm(features)
 
 
-def deterministic(losses: list[torch.Tensor]) -> float:
+def finish(losses: list[torch.Tensor]) -> float:
     """Wait for the device: the last loss as a number."""
     return losses[-1].item()
+
+
+@contextmanager
+def as_torch_comes() -> Iterator[None]:
+    """Without the deterministic algorithms that the project's trainings ask for."""
+    asked, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(asked, warn_only=warn_only)
+
+
+def compiled_anew(work: Work) -> float:
+    """Seconds that the first run of a compiled `work` takes beyond a second one, nothing taken from a cache."""
+    torch._dynamo.reset()  # else it would compile for shapes of any size, since it has seen others before
+    seconds = []
+    with (
+        patch.dict(os.environ, TORCHINDUCTOR_FORCE_DISABLE_CACHES="1"),
+        torch._inductor.config.patch(force_disable_caches=True),
+    ):
+        for _ in range(2):
+            began = time.perf_counter()
+            work()
+            seconds.append(time.perf_counter() - began)
+    return seconds[0] - seconds[1]
 
 
 def against_bare(trainers: Trainers, rounds: int, steps: int = 20) -> dict[str, Any]:
@@ -162,62 +197,54 @@ def against_reference(trainers: Trainers, rounds: int, shape: dict[str, Any], st
         "reference's way": trainers.reference_way(steps, **shape),
         "eager": trainers.meta(steps, **ours),
     }
-    began = time.perf_counter()
-    compiled = trainers.meta(steps, **ours, compile=True)
-    compiled()
-    contenders["compiled"] = compiled
-    compiling = time.perf_counter() - began
+    contenders["compiled"] = trainers.meta(steps, **ours, compile=True)
+    once = compiled_anew(contenders["compiled"])
     seconds = side_by_side(contenders, rounds)
-    saved = np.median(seconds["eager"] - seconds["compiled"]) / steps  # a step
     return {
         "images_per_second": {name: spread(3 * BATCH * steps / values) for name, values in seconds.items()},
         "faster_than_reference": {
             name: ratio(seconds["reference's way"], seconds[name]) for name in ("eager", "compiled")
         },
-        "seconds_to_compile": round(compiling, 1),
-        "compiling_pays_after_images": round(compiling / saved) * 3 * BATCH if saved > 0 else None,
+        "seconds_to_compile": round(once, 1),
     }
 
 
 def equal_learning(trainers: Trainers) -> dict[str, Any]:
-    """The same objective, network and number of steps: what both ways have learnt, and in what time."""
+    """The same objective, network, tasks and number of steps: what each way has learnt, and in what time."""
     tasks = np.random.default_rng(0).integers(0, len(trainers.rows), LEARNING_STEPS).tolist()
-    found: dict[str, Any] = {"steps": LEARNING_STEPS, "images": LEARNING_STEPS * 3 * BATCH}
     loop = trainers.reference_loop()
-    network = loop.network.network
-    assert isinstance(network, SiameseNetwork)
-    judge = trainers.learner()
-    began = time.perf_counter()
-    for task in tasks:
-        loop.step(task)
-    taken = time.perf_counter() - began
-    found["reference's way"] = {
-        "seconds": round(taken, 1),
-        "heldout_triplet_accuracy": round(trainers.held_out_accuracy(network, judge), 4),
-    }
     learner = trainers.learner(**RANDOM_TRIPLETS)
     optimizer = learner.optimizer("adam", LEARNING_RATE, 0.9)
-    began = time.perf_counter()
-    for number, task in enumerate(tasks):
+
+    def ours(number: int, task: int) -> torch.Tensor:
         rng = random_stream(0, "meta", number)
         (batch,) = learner.batches(rng, np.array([task]), 1)
         optimizer.zero_grad()
-        learner.loss(batch, np.array([task]), rng).backward()
+        loss = learner.loss(batch, np.array([task]), rng)
+        loss.backward()
         optimizer.step()
-    taken = time.perf_counter() - began
-    found["this project's way"] = {
-        "seconds": round(taken, 1),
-        "heldout_triplet_accuracy": round(trainers.held_out_accuracy(learner.network, learner), 4),
-    }
+        return loss.detach()
+
+    def theirs(number: int, task: int) -> torch.Tensor:
+        with as_torch_comes():
+            return loop.step(task)
+
+    networks = {"reference's way": (theirs, loop.network.network), "this project's way": (ours, learner.network)}
+    found: dict[str, Any] = {"steps": LEARNING_STEPS, "images": LEARNING_STEPS * 3 * BATCH}
+    for way, (step, network) in networks.items():
+        assert isinstance(network, SiameseNetwork)
+        began = time.perf_counter()
+        finish([step(number, task) for number, task in enumerate(tasks)])
+        seconds = time.perf_counter() - began
+        accuracy = trainers.held_out_accuracy(network, learner)
+        found[way] = {"seconds": round(seconds, 1), "heldout_triplet_accuracy": round(accuracy, 4)}
     return found
 
 
 def compiling(trainers: Trainers, rounds: int, steps: int = 20) -> dict[str, Any]:
     """The default's step, eager and compiled, and how many images a training must have for compiling to pay."""
-    began = time.perf_counter()
     compiled = trainers.classic(steps, compile=True)
-    compiled()
-    once = time.perf_counter() - began
+    once = compiled_anew(compiled)
     seconds = side_by_side({"eager": trainers.classic(steps), "compiled": compiled}, rounds)
     saved = float(np.median(seconds["eager"] - seconds["compiled"])) / steps
     size = trainers.params.batch_size
@@ -230,26 +257,31 @@ def compiling(trainers: Trainers, rounds: int, steps: int = 20) -> dict[str, Any
 
 
 def scaling(trainers: Trainers, rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """Microseconds an image as one size grows: what should not matter, and what does."""
+    """Microseconds an image as one size changes: those of a table take turns."""
     images = 1920
 
-    def row(what: Any, work: Work) -> dict[str, Any]:
-        seconds = side_by_side({"": work}, rounds)[""]
-        return {"value": what, "microseconds_per_image": spread(1e6 * seconds / images)}
+    def table(work: dict[Any, Work]) -> list[dict[str, Any]]:
+        seconds = side_by_side({str(size): one for size, one in work.items()}, rounds)
+        return [{"value": size, "microseconds_per_image": spread(1e6 * seconds[str(size)] / images)} for size in work]
 
     def classic(batch: int, **changes: Any) -> Work:
         return trainers.classic(images // batch, batch_size=batch, **changes)
 
+    def of_share(share: float) -> Trainers:
+        rows = [rows[: int(share * len(rows))] for rows in trainers.rows]
+        kept = np.concatenate(rows)
+        places = np.split(np.arange(len(kept)), np.cumsum([len(r) for r in rows])[:-1])
+        dataset = replace(trainers.dataset, train_images=trainers.dataset.train_images[kept])
+        smaller = Trainers(trainers.params, dataset, trainers.split)
+        smaller.rows = places
+        return smaller
+
     few = {"classic_batch_classes": 8, "task_classes": 8}
-    tables: dict[str, list[dict[str, Any]]] = {
-        "batch_size": [row(size, classic(size, **few)) for size in (32, 64, 128, 384, 640)],
-        "blocks_per_stage": [row(n, classic(128, resnet_blocks=[n, n, n])) for n in (1, 2, 3)],
-        "inner_steps": [row(n, trainers.meta(15, inner_steps=n)) for n in (1, 3, 5, 15)],
-        "task_classes": [row(n, trainers.meta(15, task_classes=n, inner_steps=5)) for n in (2, 8, 32, 64)],
+    shares = [of_share(share) for share in (0.1, 0.5, 1.0)]
+    return {
+        "batch_size": table({size: classic(size, **few) for size in (32, 64, 128, 384, 640)}),
+        "blocks_per_stage": table({n: classic(128, resnet_blocks=[n, n, n]) for n in (1, 2, 3)}),
+        "inner_steps": table({n: trainers.meta(15, inner_steps=n) for n in (1, 3, 5, 15)}),
+        "task_classes": table({n: trainers.meta(15, task_classes=n, inner_steps=5) for n in (2, 8, 32, 64)}),
+        "data_set_size": table({sum(map(len, s.rows)): s.classic(images // 128) for s in shares}),
     }
-    tables["data_set_size"] = []
-    for share in (0.1, 0.5, 1.0):
-        smaller = Trainers(trainers.params, trainers.dataset, trainers.split)
-        smaller.rows = [rows[: int(share * len(rows))] for rows in trainers.rows]
-        tables["data_set_size"].append(row(sum(map(len, smaller.rows)), smaller.classic(images // 128)))
-    return tables

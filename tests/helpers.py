@@ -109,8 +109,13 @@ def fuzz(examples: int, *arguments: Any, **named: Any) -> Callable[[Any], Any]:
 
 
 def damaged(data: st.DataObject, content: bytes) -> bytes:
-    """`content` with some bytes changed, cut, or with some added."""
+    """`content` with some bytes changed, cut short, or with some added: one of these, or several."""
     odd = bytearray(content)
-    for _ in range(data.draw(st.integers(0, 8))):
-        odd[data.draw(st.integers(0, len(odd) - 1))] = data.draw(st.integers(0, 255))
-    return bytes(odd[: data.draw(st.integers(0, len(odd)))]) + data.draw(st.binary(max_size=20))
+    if data.draw(st.booleans()):
+        for _ in range(data.draw(st.integers(1, 8))):
+            odd[data.draw(st.integers(0, len(odd) - 1))] = data.draw(st.integers(0, 255))
+    if data.draw(st.integers(0, 3)) == 0:
+        odd = odd[: data.draw(st.integers(0, len(odd)))]
+    if data.draw(st.integers(0, 3)) == 0:
+        odd += data.draw(st.binary(max_size=20))
+    return bytes(odd)

@@ -35,8 +35,8 @@ def project(tmp_path, digits):
     return write
 
 
-def run(folder, *command):
-    environment = {name: value for name, value in os.environ.items() if name != "DVC_STAGE"}
+def run(folder, *command, **changes):
+    environment = {name: value for name, value in os.environ.items() if name != "DVC_STAGE"} | changes
     return subprocess.run([*command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
@@ -111,3 +111,33 @@ def test_the_order_of_tasks_does_not_matter(monkeypatch):
         assert len(state) == len(weights[0])
     for one, other in zip(*weights, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_of_two_processes_that_is_killed_goes_on(project, tmp_path):
+    folder = project(image_budget=2400, checkpoint_steps=8, inner_state="keep", inner_momentum=0.9)
+    stage = str(ROOT / "stages/train_meta.py")
+    (tmp_path / "sitecustomize.py").write_text(KILL_SECOND_PROCESS)
+    killed = run(folder, *TORCHRUN, stage, PYTHONPATH=str(tmp_path))
+    assert killed.returncode and list((folder / "checkpoints").glob("*.pt"))
+    assert "lost the others" in killed.stderr or "SIGTERM" in killed.stderr
+    done = run(folder, *TORCHRUN, stage)
+    assert done.returncode == 0 and "going on from checkpoints/train_meta-" in done.stderr
+    resumed, _ = trained(folder)
+    assert run(folder, *TORCHRUN, stage).returncode == 0
+    whole, _ = trained(folder)
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, rtol=0, atol=0)
+
+
+# Python runs this at its start where PYTHONPATH leads to it.
+KILL_SECOND_PROCESS = """
+import os, signal, sys
+if os.environ.get("RANK") == "1" and sys.orig_argv[-1].endswith("train_meta.py"):
+    sys.path.insert(0, os.path.join(os.path.dirname(sys.orig_argv[-1]), "..", "src"))
+    from oneshot.reptile import ReptileTraining
+    def step(self, number, take_step=ReptileTraining.step):
+        if number == self.steps // 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return take_step(self, number)
+    ReptileTraining.step = step
+"""

@@ -37,11 +37,13 @@ def test_gains_are_those_of_validation_classes(tmp_path, small, monkeypatch):
     assert any(abs(row["gain"]) > 0.001 for row in rows if row["learning_rate"] == 1)
 
 
-def test_a_criterion_loses_nothing_where_it_finds_the_best_threshold(tmp_path, small):
+def test_the_best_rate_loses_nothing(tmp_path, small, monkeypatch):
     subject = make_subject(tmp_path, small, validation_classes=2, evaluate_unseen=False)
     found = search_threshold.losses(subject)
     assert 0.5 <= found["best_accuracy"] <= 1 and 0 <= found["best_fpr_seen"] <= 1
     lost = {name: value for name, value in found.items() if not name.startswith("best")}
     assert all(0 <= value <= 0.5 for value in lost.values()) and len(lost) == 2 + len(search_threshold.RATES)
-    nearest = min(search_threshold.RATES, key=lambda rate: abs(rate - found["best_fpr_seen"]))
-    assert lost[f"fpr_{nearest:.2f}"] == min(value for name, value in lost.items() if name.startswith("fpr"))
+    # The rate is rounded: a rate a little above it lets the threshold down to the best one, and hardly further.
+    monkeypatch.setattr(search_threshold, "RATES", (found["best_fpr_seen"] + 0.0001,))
+    (lost_at_best,) = (value for name, value in search_threshold.losses(subject).items() if name.startswith("fpr"))
+    assert lost_at_best < 0.03 and lost_at_best <= max(lost.values())

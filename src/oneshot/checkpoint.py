@@ -22,6 +22,7 @@ from oneshot.errors import UserError
 from oneshot.files import md5, write_bytes
 
 FOLDER = Path("checkpoints")
+_DIGEST = hashlib.sha256().digest_size
 
 
 def fingerprint(values: dict[str, Any], inputs: list[Path]) -> str:
@@ -39,9 +40,13 @@ class Checkpoint:
         self.path = FOLDER / f"{name}-{fingerprint}.pt"
 
     def load(self) -> dict[str, Any] | None:
-        """The last saved state, or None where there is none that can be read."""
+        """The last saved state, or None where there is none, or a damaged one."""
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
+            content = self.path.read_bytes()
+            digest, state = content[:_DIGEST], content[_DIGEST:]
+            if hashlib.sha256(state).digest() != digest:  # torch itself checks no sums
+                raise ValueError("damaged")
+            return torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
         except FileNotFoundError:
             return None
         except Exception as error:  # torch raises many kinds for a broken file
@@ -52,7 +57,7 @@ class Checkpoint:
         """Replace the saved state; a kill at any moment leaves the old state or the new one."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_bytes(self.path, buffer.getvalue())
+        write_bytes(self.path, hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
 
     def remove(self) -> None:
         """Delete the file: the run is complete, its result is written."""

@@ -52,6 +52,8 @@ def set_up(params: Params) -> Compute:
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
     bf16 = _has_bf16_units(name) if params.precision == "auto" else params.precision == "bf16"
     if name == "cuda":
+        if (gpus := torch.cuda.device_count()) < processes.COUNT_HERE:
+            raise UserError(f"torchrun: found {processes.COUNT_HERE} processes here; must be at most {gpus}, the GPUs")
         torch.cuda.set_device(processes.RANK_HERE)
     return Compute(torch.device(name), bf16)
 

@@ -16,7 +16,7 @@ from torch import Tensor, distributed
 from oneshot.errors import UserError
 
 # What torchrun tells its processes; clusters set some of these variables for purposes of their own.
-_told = os.environ if distributed.is_torchelastic_launched() else {}
+_told = os.environ if distributed.is_available() and distributed.is_torchelastic_launched() else {}
 COUNT = int(_told.get("WORLD_SIZE", 1))  # processes in all, on all machines
 RANK = int(_told.get("RANK", 0))  # number of this one
 FIRST = RANK == 0  # the one that writes files and reports
@@ -50,11 +50,15 @@ def add_up(tensors: Sequence[Tensor]) -> None:
     """
     if COUNT == 1:
         return
-    message = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    # gloo talks between CPUs; and Adam keeps its count of steps there.
+    device = tensors[0].device if distributed.get_backend() == "nccl" else torch.device("cpu")
+    message = torch.cat([tensor.reshape(-1).to(device) for tensor in tensors])
     try:
         distributed.all_reduce(message)
-    except RuntimeError:  # its text names sockets
-        raise UserError(f"process {RANK} of {COUNT}: another process has ended; run again to go on") from None
+    except RuntimeError as error:
+        raise UserError(
+            f"process {RANK} of {COUNT} lost the others ({' '.join(str(error).split())[:120]}); run again to go on"
+        ) from error
     for tensor, total in zip(tensors, message.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(total.view_as(tensor))
 

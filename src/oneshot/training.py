@@ -244,7 +244,8 @@ def _stop_requests(parent: int | None) -> Iterator[list[str]]:
 
     requests = Requests()
     previous = {}
-    for name in (signal.SIGINT, signal.SIGTERM):
+    # Of several processes the first saves and ends, and torchrun then ends the others.
+    for name in (signal.SIGINT, signal.SIGTERM) if processes.FIRST else (signal.SIGINT,):
         previous[name] = signal.signal(name, lambda number, _: requests.append(f"stopped by signal {number}"))
     try:
         yield requests
