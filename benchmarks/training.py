@@ -31,8 +31,10 @@ from oneshot.reptile import ReptileTraining
 from oneshot.sampling import ClassPool, random_stream
 from oneshot.split import Split
 
-THIN = {"resnet_stem": 16, "resnet_widths": [16, 32, 64], "resnet_first_stride": 1, "embedding_norm": False}
-RESNETS = {f"ResNet-{6 * n + 2}": THIN | {"resnet_blocks": [n, n, n]} for n in (3, 9)}
+RESNET_20 = {
+    "resnet_stem": 16, "resnet_widths": [16, 32, 64], "resnet_blocks": [3, 3, 3], "resnet_first_stride": 1,
+    "embedding_norm": False,
+}  # fmt: skip
 # The reference's objective, in this project's way: one forward pass, augmented batches by index.
 RANDOM_TRIPLETS = {
     "triplet_mining": "random", "triplet_soft_scale": 0.0, "triplet_margin": MARGIN, "identity_weight": 0.0,
