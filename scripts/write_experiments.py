@@ -41,7 +41,7 @@ BESIDE = {  # studies beside the default: names with the words for them, and a h
         ("random_triplets", "random triplets, a hinge"),
     ): "The triplet loss alone, at the same budget",
     (("reference_scaled", "its recipe"),): "The reference's recipe, scaled down to ResNet-20 and 100 outer steps",
-    (("budget_500", "a third of the images"),): "Fewer images",
+    (("budget_500", "500,000 images"), ("budget_700", "700,000 images")): "Fewer images",
     (
         ("warm_half", "half the images"),
         ("warm_start", "then the other half from classic's weights"),
@@ -205,7 +205,10 @@ def runs_table(runs: dict[str, Study], measures: dict[str, str]) -> str:
     """A line for each measure, two columns for each run."""
     rows = []
     for key, words in measures.items():
-        cells = [f"{100 * flat(run[method])[key]:.2f}" for run in runs.values() for method in METHODS]
+        cells = []
+        for run in runs.values():
+            measured = not key.startswith("adapted") or run.get("parameters", {}).get("adapt_shots") != []
+            cells += [f"{100 * flat(run[method])[key]:.2f}" if measured else "" for method in METHODS]
         rows.append([words, *cells])
     return markdown_table(["measure", *(f"{name}, {method}" for name in runs for method in METHODS)], rows)
 

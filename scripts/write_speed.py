@@ -144,7 +144,7 @@ def learning_rows(root: Path, found: dict[str, Any]) -> list[list[str]]:
     speed = found.get("against_bare_loop", {}).get("images_per_second", {}).get("classic", {}).get("median")
     paths = sorted((root / "studies").glob("*.json"))
     runs = {path.stem: run for path in paths if (run := load_result(path.stem, root)) is not None}
-    shorter = [run for run in runs.values() if set(run["parameters"]) - {"threads"} == {"image_budget"}]
+    shorter = [run for name, run in runs.items() if name.startswith("budget_")]
     rows = []
     for run in sorted(shorter, key=lambda run: run["record_classic"]["images"]):
         images, accuracy = run["record_classic"]["images"], run["classic"]["unseen"]["triplet_accuracy"]
