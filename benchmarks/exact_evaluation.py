@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import auc, roc_curve
 from timing import peak_memory, ratio, side_by_side, spread
 
 from oneshot.metrics import measure, pair_similarities
@@ -32,6 +31,8 @@ def ours() -> dict[str, float]:
 
 def scikit_learn() -> float:
     """The ROC curve of the same pairs, and the area below it."""
+    from sklearn.metrics import auc, roc_curve  # here alone: its memory is not ours
+
     same, different = pair_similarities(*embeddings())
     truth = np.repeat(np.array([1, 0], dtype=np.uint8), [len(same), len(different)])
     fpr, tpr, _ = roc_curve(truth, np.concatenate([same, different]))

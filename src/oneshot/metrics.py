@@ -1,7 +1,7 @@
 """How well embeddings tell classes apart: exact counts over all pairs and all triplets, nothing sampled.
 
 Embeddings are float32 unit vectors on the CPU; a pair's similarity is its cosine, one float32 number
-whatever the order of images or the size of blocks. Memory stays near twice that of the pairs.
+whatever the order of images or the size of blocks. Memory stays near that of the pairs, four bytes each.
 """
 
 from __future__ import annotations
@@ -133,16 +133,25 @@ def pair_similarities(anchors: Tensor, labels: Labels, negatives: Tensor | None 
         UserError: no class with two images; one class and no `negatives`.
     """
     rows, others, classes = _by_class(anchors, labels, negatives)
-    same, different = [], []
+    sizes = np.array([stop - start for _, start, stop in classes])
+    rivals = np.array([len(rows) - stop if others is None else len(others) for *_, stop in classes])
+    # Filled piece by piece: to join pieces would take their memory twice.
+    same = np.empty((sizes * (sizes - 1) // 2).sum(), dtype=np.float32)
+    different = np.empty((sizes * rivals).sum(), dtype=np.float32)
+    if not len(same):
+        raise UserError(f"labels: found one image in each of {len(classes)} classes; pairs need a class with 2")
+    filled_same = filled_different = 0
     for _, start, stop in classes:
         later = rows[stop:] if others is None else others
         for first, block in _blocks(rows[start:stop], len(rows) + len(later)):
             within = similarities(block, rows[start + first : stop]).numpy()
-            same.append(within[np.triu_indices(len(block), 1, within.shape[1])])
-            different.append(similarities(block, later).numpy().ravel())
-    if not sum(map(len, same)):
-        raise UserError(f"labels: found one image in each of {len(classes)} classes; pairs need a class with 2")
-    return np.concatenate(same), np.concatenate(different)
+            found = within[np.triu_indices(len(block), 1, within.shape[1])]
+            same[filled_same : filled_same + len(found)] = found
+            filled_same += len(found)
+            across = similarities(block, later).numpy().ravel()
+            different[filled_different : filled_different + len(across)] = across
+            filled_different += len(across)
+    return same, different
 
 
 class RocPoints(NamedTuple):
@@ -162,14 +171,15 @@ class Verification:
 
     Args:
         same, different: 1-D similarities of same and of different pairs, as float32.
+        copy: False sorts the given arrays themselves, which saves their memory.
 
     Raises:
         UserError: no same or no different pair, or NaN among them.
     """
 
-    def __init__(self, same: ArrayLike, different: ArrayLike) -> None:
-        self.same = _sorted_scores("same", same)
-        self.different = _sorted_scores("different", different)
+    def __init__(self, same: ArrayLike, different: ArrayLike, copy: bool = True) -> None:
+        self.same = _sorted_scores("same", same, copy)
+        self.different = _sorted_scores("different", different, copy)
 
     def rates(self, thresholds: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """TPR and FPR at float32 thresholds, of their shape."""
@@ -237,9 +247,11 @@ class Verification:
 
 
 def verification(
-    same: ArrayLike, different: ArrayLike, threshold: float, fixed_threshold: float | None = None
+    same: ArrayLike, different: ArrayLike, threshold: float, fixed_threshold: float | None = None, copy: bool = True
 ) -> dict[str, float]:
     """Verification figures of same and different pairs, each a fraction of 1.
+
+    Arguments `same`, `different` and `copy` are those of `Verification`.
 
     Returns:
         binary_accuracy: (TPR + TNR) / 2 at `threshold`.
@@ -247,7 +259,7 @@ def verification(
         binary_accuracy_best: the highest value any threshold could give.
         roc_auc, equal_error_rate: as in `Verification`.
     """
-    pairs = Verification(same, different)
+    pairs = Verification(same, different, copy)
     fixed = {} if fixed_threshold is None else {"binary_accuracy_fixed": pairs.binary_accuracy(fixed_threshold)}
     return {
         "binary_accuracy": pairs.binary_accuracy(threshold),
@@ -272,7 +284,7 @@ def measure(
     triplets = triplet_accuracy(embeddings, labels, negatives)
     return {
         "triplet_accuracy": float(np.mean(list(triplets.values()))),
-        **verification(*pair_similarities(embeddings, labels, negatives), threshold, fixed_threshold),
+        **verification(*pair_similarities(embeddings, labels, negatives), threshold, fixed_threshold, copy=False),
     }
 
 
@@ -316,8 +328,8 @@ def _without_self(block: Tensor, first: int) -> Tensor:
     return block
 
 
-def _sorted_scores(name: str, scores: ArrayLike) -> Scores:
-    values = np.array(scores, dtype=np.float32)
+def _sorted_scores(name: str, scores: ArrayLike, copy: bool) -> Scores:
+    values = np.array(scores, dtype=np.float32, copy=copy or None)
     if values.ndim != 1 or not len(values):
         raise UserError(f"{name} pairs: found none; at least 1 is needed: 2 images of a class, and 2 classes")
     values.partition(np.array(_cuts(len(values)), dtype=np.intp))  # parts in order, to be sorted each on its own
