@@ -41,6 +41,18 @@ def test_same_data_same_bytes(tmp_path, draw, data):
     assert plots.COLOURS["meta"].lower().encode() in first.lower()
 
 
+def test_panels_share_an_axis_that_holds_the_highest_histogram(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    rows = {
+        "classic": [{"cosine": 0.0, "same": 0.2, "different": 0.1}],
+        "meta": [{"cosine": 0.0, "same": 0.9, "different": 0.1}],
+    }
+    plots.similarity_histograms(rows, {"classic": 0.5, "meta": 0.6}, tmp_path / "a.svg")
+    assert [axes.get_ylim()[1] > 90 for axes in figures[0].axes] == [True, True]
+    assert [axes.get_ylim()[0] for axes in figures[0].axes] == [0, 0]
+
+
 MAP = [{"row": i, "class": "wolf" if i % 2 else "sweet_pepper", "x": i / 9, "y": i / 9} for i in range(10)]
 TRIPLET = {"class": "wolf", "negative_class": "worm", "positive_cosine": 0.1, "negative_cosine": 0.9}
 EPISODE = {

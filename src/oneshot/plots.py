@@ -104,10 +104,10 @@ def similarity_histograms(tables: dict[str, Rows], thresholds: dict[str, float],
             shares = [100 * row[kind] for row in rows]
             axes.fill_between(cosines, shares, step="mid", color=colour, alpha=0.6, hatch=hatch, label=f"{kind} class")
         axes.axvline(thresholds[method], color="black", linewidth=2)
-        axes.set(xlabel="similarity of a pair (cosine)", xlim=(-1, 1), ylim=(0, None))
+        axes.set(xlabel="similarity of a pair (cosine)", xlim=(-1, 1))
         axes.set_title(f"{method}: called same from {thresholds[method]:.2f} on")
         axes.legend(loc="upper left")
-    panels[0].set_ylabel("share of pairs in %")
+    panels[0].set(ylabel="share of pairs in %", ylim=(0, None))  # after the last panel: they share the axis
     _save(figure, path)
 
 
