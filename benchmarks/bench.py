@@ -1,6 +1,6 @@
 """Measure what training, evaluation and the pipeline cost, and write benchmarks/results.json.
 
-    python benchmarks/bench.py                      everything, half an hour on two cores that do nothing else
+    python benchmarks/bench.py                      everything, a quarter of an hour on two cores that do nothing else
     python benchmarks/bench.py against_bare_loop    one part or several; the others' figures are kept
 
 Contenders take turns, so their ratios hold on a noisy machine; absolute figures belong to the hardware that is named.

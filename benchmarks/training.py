@@ -30,6 +30,7 @@ from oneshot.params import Params
 from oneshot.reptile import ReptileTraining
 from oneshot.sampling import ClassPool, random_stream
 from oneshot.split import Split
+from oneshot.thresholds import seen_calibration_images
 
 RESNET_20 = {
     "resnet_stem": 16, "resnet_widths": [16, 32, 64], "resnet_blocks": [3, 3, 3], "resnet_first_stride": 1,
@@ -121,10 +122,9 @@ class Trainers:
         store = ImageStore(self.dataset.train_images, learner.compute.device)
         with learner.compute.forward_precision():
             estimate_batch_norm(network, (store.batch(learner.pool.mixed_batch(rng, 384)) for _ in range(10)))
-            rows = np.concatenate([self.split.calibration[label] for label in self.split.seen])
+            rows, labels = seen_calibration_images(self.split)
             vectors = embed(network, store.batch(rows), views=1)
         network.train()
-        labels = np.repeat(self.split.seen, [len(self.split.calibration[label]) for label in self.split.seen])
         return float(np.mean(list(triplet_accuracy(vectors, labels).values())))
 
 
@@ -213,30 +213,25 @@ def against_reference(trainers: Trainers, rounds: int, shape: dict[str, Any], st
 
 def equal_learning(trainers: Trainers) -> dict[str, Any]:
     """The same objective, network, tasks and number of steps: what each way has learnt, and in what time."""
-    tasks = np.random.default_rng(0).integers(0, len(trainers.rows), LEARNING_STEPS).tolist()
     loop = trainers.reference_loop()
-    learner = trainers.learner(**RANDOM_TRIPLETS)
-    optimizer = learner.optimizer("adam", LEARNING_RATE, 0.9)
+    learner = trainers.learner(**RANDOM_TRIPLETS, inner_steps=1)
+    training = ReptileTraining(learner.params, learner)
 
-    def ours(number: int, task: int) -> torch.Tensor:
-        rng = random_stream(0, "meta", number)
-        (batch,) = learner.batches(rng, np.array([task]), 1)
-        optimizer.zero_grad()
-        loss = learner.loss(batch, np.array([task]), rng)
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
+    def ours(number: int) -> torch.Tensor:
+        return training.inner_loop(number, 0)
 
-    def theirs(number: int, task: int) -> torch.Tensor:
+    def theirs(number: int) -> torch.Tensor:
+        same_draw = random_stream(learner.params.seed, "meta", number, 0)
+        (task,) = learner.pool.draw_classes(same_draw, 1)
         with as_torch_comes():
-            return loop.step(task)
+            return loop.step(int(task))
 
     networks = {"reference's way": (theirs, loop.network.network), "this project's way": (ours, learner.network)}
     found: dict[str, Any] = {"steps": LEARNING_STEPS, "images": LEARNING_STEPS * 3 * BATCH}
     for way, (step, network) in networks.items():
         assert isinstance(network, SiameseNetwork)
         began = time.perf_counter()
-        finish([step(number, task) for number, task in enumerate(tasks)])
+        finish([step(number) for number in range(LEARNING_STEPS)])
         seconds = time.perf_counter() - began
         accuracy = trainers.held_out_accuracy(network, learner)
         found[way] = {"seconds": round(seconds, 1), "heldout_triplet_accuracy": round(accuracy, 4)}

@@ -28,6 +28,7 @@ from oneshot.metrics import Verification, pair_similarities
 from oneshot.params import load_params
 from oneshot.stage import run_stage
 from oneshot.subject import Subject
+from oneshot.thresholds import seen_calibration_images
 
 RATES = (0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.22, 0.25)
 
@@ -45,14 +46,13 @@ def main() -> None:
                 raise UserError(f"{folder}: has no validation classes; set validation_classes")
             rows.append({"method": method, "images": subject.about["images"]} | losses(subject))
             print(" ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    write_table(ROOT / "studies/thresholds.csv", sorted(rows, key=lambda row: row["images"]))
+    write_table(ROOT / "studies/thresholds.csv", rows)
 
 
 def losses(subject: Subject) -> dict[str, Any]:
     """The best rate for validation classes, and the accuracy that each criterion loses against the best threshold."""
     split = subject.split
-    rows = np.concatenate([split.calibration[label] for label in split.seen])
-    labels = np.repeat(split.seen, [len(split.calibration[label]) for label in split.seen])
+    rows, labels = seen_calibration_images(split)
     same, different = pair_similarities(subject.embed_train(rows), labels)
     test = subject.test_rows(split.validation)
     new = Verification(*pair_similarities(subject.embed_test(test), subject.test_labels[test]))

@@ -20,7 +20,7 @@ from oneshot.files import read_json, write_text
 from oneshot.stage import run_stage
 
 NOT_RUN = "Not measured yet: `make bench` does."
-REFERENCE_TRIPLET = 0.8834  # triplet accuracy that the reference's classic training reached
+REFERENCE_TRIPLET = 88.34  # %, of seen classes, that the reference reports for its classic training
 WORDS = {
     "batch_size": "images in a batch",
     "blocks_per_stage": "residual blocks in each of the three stages",
@@ -152,15 +152,13 @@ def learning_rows(root: Path, found: dict[str, Any]) -> list[list[str]]:
         rows.append(
             [f"triplet accuracy on unseen classes after {images:,} images{minutes}, classic", f"{100 * accuracy:.2f} %"]
         )
-        if accuracy > REFERENCE_TRIPLET:
+        if 100 * accuracy > REFERENCE_TRIPLET:
             break
     if run := runs.get("random_triplets"):
         cell = ", ".join(f"{m} {100 * run[m]['unseen']['triplet_accuracy']:.2f} %" for m in METHODS)
         rows.append([f"the same of random triplets alone, after {run['record_classic']['images']:,} images", cell])
     if rows:
-        rows.append(
-            ["the reference's triplet accuracy, on classes that it had seen", f"{100 * REFERENCE_TRIPLET:.2f} %"]
-        )
+        rows.append(["the reference's triplet accuracy, on classes that it had seen", f"{REFERENCE_TRIPLET:.2f} %"])
     return rows
 
 

@@ -13,7 +13,14 @@ from tqdm import tqdm
 from oneshot.calibration import calibrate, roc_table
 from oneshot.metrics import pair_similarities
 from oneshot.sampling import random_stream
+from oneshot.split import Split
 from oneshot.subject import Subject
+
+
+def seen_calibration_images(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and labels, both (N,) int64, of the images of seen classes that are set aside, class after class."""
+    parts = [split.calibration[label] for label in split.seen]
+    return np.concatenate(parts), np.repeat(split.seen, [len(part) for part in parts])
 
 
 def calibrate_thresholds(subject: Subject) -> tuple[dict[str, Any], list[dict[str, float]]]:
@@ -24,8 +31,7 @@ def calibrate_thresholds(subject: Subject) -> tuple[dict[str, Any], list[dict[st
     are the same ones, pairs with those of seen classes the different ones; all clones share a threshold.
     """
     params, split = subject.params, subject.split
-    seen_rows = np.concatenate([split.calibration[label] for label in split.seen])
-    seen_labels = np.repeat(split.seen, [len(split.calibration[label]) for label in split.seen])
+    seen_rows, seen_labels = seen_calibration_images(split)
     same, different = pair_similarities(subject.embed_train(seen_rows), seen_labels)
     thresholds = {"frozen": calibrate(same, different, params.threshold_criterion, params.target_fpr)}
     roc = roc_table(same, different, thresholds["frozen"])
