@@ -122,13 +122,26 @@ def made_up_input(factor: int) -> dict[str, int]:
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise UserError(f"made-up input: a test fails:\n{done.stdout[-3000:]}")
+    tried = examples_tried(done.stdout)
+    print(f"{sum(tried.values()):,} made-up inputs, each taken or refused in one line")
+    return tried
+
+
+def examples_tried(printed: str) -> dict[str, int]:
+    """The examples that passed, by the words of the test's name, from what `--hypothesis-show-statistics` prints.
+
+    Raises:
+        UserError: a test without any: hypothesis counts in other words now.
+    """
     tried: dict[str, int] = {}
-    for line in done.stdout.splitlines():
-        if match := re.fullmatch(r"tests/\w+\.py::(?:test_)?(\w+):", line.strip()):
+    for line in printed.splitlines():
+        if match := re.fullmatch(r"tests/\w+\.py::test_(\w+):", line.strip()):
             name = match[1].replace("_", " ")
-        elif match := re.search(r"(\d+) passing examples, 0 failing", line):
-            tried[name] = tried.get(name, 0) + int(match[1])
-    print(f"{sum(tried.values())} made-up inputs, each taken or refused in one line")
+            tried[name] = 0
+        elif match := re.search(r"(\d+) passing\b.*\b0 failing\b", line):
+            tried[name] += int(match[1])
+    if not tried or not all(tried.values()):
+        raise UserError("made-up input: hypothesis printed no count of examples that this script can read")
     return tried
 
 

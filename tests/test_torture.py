@@ -1,0 +1,45 @@
+"""What scripts/torture.py makes of the tallies of others."""
+
+import pytest
+from torture import SIGNALS, examples_tried, page
+
+from oneshot.errors import UserError
+from oneshot.files import write_json
+
+PRINTED = """
+tests/test_params.py::test_any_file_is_taken:
+
+  - during reuse phase (0.01 seconds):
+    - 3 passing, 0 failing, and 0 invalid test cases
+  - during generate phase (3.37 seconds):
+    - Typical runtimes: ~ 0-7 ms
+    - 300 passing, 0 failing, and 96 invalid test cases
+
+  - Stopped because settings.max_examples=300
+
+
+tests/test_split.py::test_a_damaged_split:
+
+  - during generate phase (0.42 seconds):
+    - 150 passing examples, 0 failing examples, 12 invalid examples
+"""
+
+
+def test_examples_are_counted_in_the_words_of_any_version():
+    assert examples_tried(PRINTED) == {"any file is taken": 303, "a damaged split": 150}
+
+
+@pytest.mark.parametrize("printed", ["", PRINTED.replace("passing", "good")])
+def test_no_count_is_a_mistake_and_not_a_zero(printed):
+    with pytest.raises(UserError, match="no count of examples"):
+        examples_tried(printed)
+
+
+def test_the_page_holds_the_tally(tmp_path):
+    killed = {"runs": 50, "same_bytes": 50, "files_compared": 40, "kills": 3}
+    killed["kills_by_signal_and_stage"] = {"SIGKILL to all in train_meta": 2, "SIGINT to DVC in train_meta": 1}
+    write_json(tmp_path / "docs/torture.json", {"killed": killed, "made_up_input": {"a damaged split": 3000}})
+    text = page(tmp_path)
+    assert "**50 of 50** runs" in text and "killed 3 times" in text and "| a damaged split | 3,000 |" in text
+    counts = {"SIGKILL": "2", "SIGTERM": "0", "SIGINT": "1"}
+    assert f"| train_meta | {' | '.join(counts[name] for name in SIGNALS)} |" in text
