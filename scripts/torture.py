@@ -11,6 +11,7 @@ The tally goes to docs/torture.json, and from there to docs/trust.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import re
@@ -194,7 +195,7 @@ def undisturbed(folder: Path) -> tuple[dict[str, str], str]:
     """The contents and the log of a run that nobody disturbs."""
     make_project(folder)
     code = start(folder).wait()
-    log = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+    log = log_of(folder)
     if code:
         raise UserError(f"the undisturbed run failed with exit code {code}: {log[-500:]}")
     return contents(folder), log
@@ -215,37 +216,48 @@ def disturbed(folder: Path, duration: float, rng: random.Random) -> list[str]:
             running = last_stage(folder)
             os.killpg(process.pid, number) if whole else os.kill(process.pid, number)
             kills.append(f"{name} to {'all' if whole else 'DVC'} in {running}")
-            process.wait(timeout=120)
-            wait_for_orphans(folder)
+            wait_for_the_end(folder, process, kills[-1])
     for attempt in range(3):  # a run that was told to stop may have to be asked twice
         if start(folder).wait(timeout=600) == 0:
             return kills
         time.sleep(2 * (attempt + 1))
-    log = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
-    raise UserError(f"after {', '.join(kills)}: `dvc repro` fails: {log[-800:]}")
+    raise UserError(f"after {', '.join(kills)}: `dvc repro` fails: {log_of(folder)[-800:]}")
 
 
 def last_stage(folder: Path) -> str:
     """The stage that was running: the last one that the log names."""
-    lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-    stages = [line.split("'")[1].split("@")[0] for line in lines if line.startswith("Running stage '")]
+    stages = [
+        line.split("'")[1].split("@")[0] for line in log_of(folder).splitlines() if line.startswith("Running stage '")
+    ]
     return stages[-1] if stages else "the start"
 
 
-def wait_for_orphans(folder: Path, most: float = 60) -> None:
-    """Wait until no stage that DVC left behind runs in `folder`; a training stops by itself when DVC is gone."""
+def wait_for_the_end(folder: Path, process: subprocess.Popen[bytes], kill: str, most: float = 300) -> None:
+    """Wait until DVC has ended, and any stage that it left behind: a training stops by itself when DVC is gone.
+
+    Told to stop with Ctrl-C alone, DVC lets its stage end first.
+    """
     end = time.monotonic() + most
-    while any(_runs_in(process, folder) for process in Path("/proc").glob("[0-9]*")):
+    while process.poll() is None or running_in(folder):
         if time.monotonic() > end:
-            raise UserError(f"{folder}: a stage still runs {most:.0f} s after DVC was killed")
+            there = ", ".join(running_in(folder))
+            raise UserError(f"{folder}: {most:.0f} s after {kill} there is still: {there}; {log_of(folder)[-500:]}")
         time.sleep(0.2)
 
 
-def _runs_in(process: Path, folder: Path) -> bool:
-    try:
-        return os.readlink(process / "cwd") == str(folder.resolve())
-    except OSError:  # it has ended, or is not ours
-        return False
+def running_in(folder: Path) -> list[str]:
+    """The command lines of the processes that run in `folder`."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is not ours
+            if os.readlink(process / "cwd") == str(folder.resolve()):
+                lines.append((process / "cmdline").read_text(encoding="utf-8").replace("\0", " ").strip())
+    return lines
+
+
+def log_of(folder: Path) -> str:
+    """What the runs in `folder` have printed."""
+    return (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
 
 
 def contents(folder: Path) -> dict[str, str]:
