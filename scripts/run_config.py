@@ -144,8 +144,11 @@ def repro(folder: Path, *targets: str) -> int:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     # Ctrl-C reaches DVC and its stage directly; this process waits until they have ended in good order.
     signal.signal(signal.SIGINT, lambda number, frame: None)
-    environment = os.environ | {"PATH": path}
-    return subprocess.run([sys.executable, "-m", "dvc", "repro", *targets], cwd=folder, env=environment).returncode
+    command = [sys.executable, "-m", "dvc", "repro", *targets]
+    with subprocess.Popen(command, cwd=folder, env=os.environ | {"PATH": path}) as process:
+        # SIGTERM reaches this process alone; DVC must not go on without it.
+        signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+        return process.wait()
 
 
 if __name__ == "__main__":
