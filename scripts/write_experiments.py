@@ -1,19 +1,21 @@
-"""Write docs/experiments.md, tables of the record of experiments, from metrics/ and studies/.
+"""Write docs/experiments.md, tables of the record of experiments, and docs/ablations.svg, from metrics/ and studies/.
 
 python scripts/write_experiments.py      (after `dvc repro` or scripts/run_studies.py)
 """
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+import matplotlib.pyplot as plt
 import numpy as np
 import yaml
 from markdown import markdown_table
@@ -21,7 +23,8 @@ from run_studies import load_result, load_studies
 
 from oneshot.comparison import HEADLINES, METHODS, flat
 from oneshot.episodes import confidence
-from oneshot.files import read_json, read_table, write_text
+from oneshot.files import read_json, read_table, write_bytes, write_text
+from oneshot.plots import COLOURS  # importing it also makes SVGs reproducible
 from oneshot.stage import run_stage
 
 MAIN = HEADLINES | {"unseen_reference.binary_accuracy": "binary accuracy, unseen classes, negatives seen"}
@@ -54,24 +57,38 @@ ADAPTATIONS = {  # grids of scripts/search_adaptation.py, and what moved
 }
 Study = dict[str, Any]
 
+BASE, SEEDS = "ablation_none", "ablation_seed_"  # the short run that changes nothing, and it with other random numbers
 BOOTSTRAPS = 10_000
 
 
 def main() -> None:
     write_text(ROOT / "docs/experiments.md", page(ROOT))
+    if BASE in (short := short_runs(finished(ROOT))):
+        draw_ablations(short, ROOT / "docs/ablations.svg")
     print("docs/experiments.md: written")
+
+
+def finished(root: Path) -> dict[str, Study]:
+    """The lines of studies/runs.yaml that have figures for the present default."""
+    return {name: result for name in load_studies() if (result := load_result(name, root)) is not None}
+
+
+def short_runs(done: dict[str, Study]) -> dict[str, Study]:
+    """Those that are judged on validation classes."""
+    studies = load_studies()
+    return {name: study for name, study in done.items() if studies[name].get("config") == "configs/ablation.yaml"}
 
 
 def page(root: Path) -> str:
     """The whole page, from the project in `root`."""
     studies = load_studies()
-    done = {name: result for name in studies if (result := load_result(name, root)) is not None}
+    done = finished(root)
     default: Study = {method: read_json(root / f"metrics/{method}.json") for method in METHODS}
     default["classes"] = read_table(root / "plots/novel_classes.csv")
     seed = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["seed"]
     runs = {f"seed {seed}": default} | {n.replace("_", " "): s for n, s in done.items() if n.startswith("seed_")}
     others = {n: s for n, s in done.items() if n.startswith(("draw_", "unseen_"))}
-    short = {n: s for n, s in done.items() if studies[n].get("config") == "configs/ablation.yaml"}
+    short = short_runs(done)
     parts = [
         "# Record of experiments",
         "Written by `python scripts/write_experiments.py` from `metrics/` and `studies/`; do not edit. Each line of "
@@ -101,12 +118,22 @@ def page(root: Path) -> str:
             parts += [f"## {heading}, in %", runs_table({"default": default} | rows, MAIN)]
     if "cifar_fs" in done:
         parts += ["## CIFAR-FS, 5-way, in %", cifar_fs_table(done["cifar_fs"])]
-    if short:
+    if BASE in short:
+        changes = {name: studies[name]["set"] for name in short}
+        groups = [{name: short[name] for name in short if name.startswith(prefix)} for prefix in ("ablation_", "meta_")]
+        longer = {name: short[name] for name in short if name not in {**groups[0], **groups[1]}}
         parts += [
-            "## Ablations, on validation classes, in %",
-            "Each changes what stands in its line; 100,000 images a training unless that is changed. "
-            "The unseen classes take no part.",
-            ablation_table(short, {name: studies[name]["set"] for name in short}),
+            "## Ablations, on validation classes",
+            "Short trainings, judged on ten validation classes; the unseen classes take no part. Each line changes one "
+            f"thing of the default. {luck(short)}",
+            "![What each change costs or brings, in points of triplet accuracy](ablations.svg)",
+            "### What each part of the recipe brings, in %",
+            ablation_table(groups[0], changes),
+            "### What makes Reptile work or break, in %",
+            ablation_table({BASE: short[BASE]} | groups[1], changes, ["meta"]),
+            "### More images, in %",
+            "The reference's first hypothesis: more iterations help.",
+            ablation_table({BASE: short[BASE]} | longer, changes),
         ]
     if (root / "studies/search.csv").exists():
         parts += [
@@ -226,19 +253,69 @@ def cifar_fs_table(study: Study) -> str:
     return markdown_table(["", "1-shot", "5-shot"], sorted(rows, key=lambda row: float(row[1].split()[0])))
 
 
-def ablation_table(studies: dict[str, Study], changes: dict[str, dict[str, Any]]) -> str:
+def ablation_table(
+    studies: dict[str, Study], changes: dict[str, dict[str, Any]], methods: Sequence[str] = METHODS
+) -> str:
     """What each short run gives on validation classes, by what it changes, beside the one that changes nothing."""
-    measure: dict[str, Callable[[Study], float]] = {
-        "triplet": lambda metrics: float(metrics["validation"]["triplet_accuracy"]),
-        "one-shot": lambda metrics: float(metrics["validation"]["one_shot"]["accuracy"]),
-    }
+    measures = {"triplet": validation_triplet, "one-shot": validation_one_shot}
     rows = []
     for name, study in studies.items():
-        cells = [f"{100 * get(study[method]):.2f}" for method in METHODS for get in measure.values()]
+        cells = [f"{100 * get(study[method]):.2f}" for method in methods for get in measures.values()]
         shown = ", ".join(f"`{key}: {value}`" for key, value in changes[name].items()) or "nothing"
         rows.append([shown, study["why"], *cells, f"{study['record_meta']['images']:,}"])
-    heading = [f"{method}, {words}" for method in METHODS for words in measure]
+    heading = [f"{method}, {words}" for method in methods for words in measures]
     return markdown_table(["changed", "why", *heading, "images"], rows)
+
+
+def validation_triplet(metrics: Any) -> float:
+    """Triplet accuracy on validation classes, a fraction of 1."""
+    return float(metrics["validation"]["triplet_accuracy"])
+
+
+def validation_one_shot(metrics: Any) -> float:
+    """One-shot accuracy among all validation classes, a fraction of 1."""
+    return float(metrics["validation"]["one_shot"]["accuracy"])
+
+
+def spread(short: dict[str, Study], method: str) -> tuple[int, float]:
+    """How many seeds the unchanged short run has, and the standard deviation of its triplet accuracy over them."""
+    figures = [validation_triplet(short[name][method]) for name in short if name == BASE or name.startswith(SEEDS)]
+    return len(figures), stdev(figures) if len(figures) > 1 else 0.0
+
+
+def luck(short: dict[str, Study]) -> str:
+    """A sentence on what luck does to a line of the table."""
+    (seeds, classic), (_, meta) = (spread(short, method) for method in METHODS)
+    if seeds < 2:
+        return "How much of a difference is luck, other seeds have yet to show."
+    return (
+        f"Over {seeds} seeds the unchanged line has a standard deviation of {100 * classic:.2f} (classic) and "
+        f"{100 * meta:.2f} points (meta) of triplet accuracy: differences of less than thrice that are within luck."
+    )
+
+
+def draw_ablations(short: dict[str, Study], path: Path) -> None:
+    """A line for each change: how far triplet accuracy on validation classes moves, classic and meta."""
+    names = [name for name in short if not name.startswith(SEEDS) and name != BASE]
+    figure, axes = plt.subplots(figsize=(9, 0.36 * len(names) + 1.6))
+    widest = max(spread(short, method)[1] for method in METHODS)
+    axes.axvspan(-300 * widest, 300 * widest, color="#EEEEEE", label="luck")
+    axes.axvline(0, color="grey", linewidth=1)
+    for method, marker, shift in (("classic", "o", -0.12), ("meta", "D", 0.12)):
+        base = validation_triplet(short[BASE][method])
+        shown = [n for n in names if method == "meta" or not n.startswith("meta_")]  # those change Reptile alone
+        moved = [100 * (validation_triplet(short[name][method]) - base) for name in shown]
+        places = [names.index(name) + shift for name in shown]
+        axes.plot(moved, places, marker, color=COLOURS[method], markersize=7, label=method)
+    axes.set_yticks(range(len(names)), [f"{short[name]['why']} ({name.replace('_', ' ')})" for name in names])
+    axes.tick_params(axis="y", labelsize=10)
+    axes.invert_yaxis()
+    axes.set(xlabel="triplet accuracy on validation classes, against the default's, in points")
+    axes.legend(loc="best")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    write_bytes(path, buffer.getvalue())
 
 
 def search_table(root: Path) -> str:
