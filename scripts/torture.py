@@ -1,10 +1,11 @@
-"""Kill the pipeline at random moments and compare every byte with an undisturbed run; feed the readers made-up input.
+"""Kill the pipeline wherever it is and compare every byte with an undisturbed run; feed the readers made-up input.
 
-    python scripts/torture.py                 50 runs and 20 times the tests' made-up input, an hour on two cores
-    python scripts/torture.py --times 3 --fuzz 1       less of both, to look at; writes nothing
+    python scripts/torture.py                            all of it, an hour on two cores
+    python scripts/torture.py each_stage                 one part or several; the others' tallies are kept
+    python scripts/torture.py --times 3 --fuzz 1         less of it, to look at; writes nothing
 
-Each time, a fresh copy of the project runs `dvc repro` on the digits with a tiny network. At random moments, in
-whatever stage, it gets SIGKILL, SIGTERM or SIGINT, as a whole, or DVC alone, and is run again until it ends.
+Each time, a fresh copy of the project runs `dvc repro` on the digits with a tiny network. At random moments, or in each
+stage in turn, it gets SIGKILL, SIGTERM or SIGINT, as a whole, or DVC alone, and is run again until it ends.
 The tally goes to docs/torture.json, and from there to docs/trust.md.
 """
 
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -56,41 +58,95 @@ MOST_KILLS = 3  # in one run, before it is left alone
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Kill the pipeline at random moments and compare bytes.")
-    parser.add_argument("--times", type=int, default=50, help="runs that are disturbed (default: 50)")
+    parser = argparse.ArgumentParser(description="Kill the pipeline wherever it is and compare bytes.")
+    parser.add_argument("parts", nargs="*", help="of random_moments, each_stage, made_up_input; all if none is named")
+    parser.add_argument("--times", type=int, default=50, help="runs killed at random moments (default: 50)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals (default: 0)")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once, each on one core (default: 2)")
     parser.add_argument("--fuzz", type=int, default=20, help="times the made-up input of a test run (default: 20)")
     arguments = parser.parse_args()
-    result = {
-        "killed": killed(arguments.times, arguments.seed, arguments.jobs),
-        "made_up_input": made_up_input(arguments.fuzz),
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "random_moments": lambda: random_moments(arguments.times, arguments.seed, arguments.jobs),
+        "each_stage": lambda: each_stage(arguments.seed, arguments.jobs),
+        "made_up_input": lambda: made_up_input(arguments.fuzz),
     }
-    if arguments.times < ENOUGH:
+    for name in arguments.parts:
+        if name not in parts:
+            raise UserError(f"{name}: no such part; there are {', '.join(parts)}")
+    tally: dict[str, Any] = read_json(TALLY) if TALLY.exists() else {}
+    for name in arguments.parts or parts:
+        tally[name] = parts[name]()
+    if arguments.times < ENOUGH or set(tally) != set(parts):
         return
-    write_json(TALLY, result)
+    write_json(TALLY, {name: tally[name] for name in parts})
     write_text(ROOT / "docs/trust.md", page(ROOT))
     print("docs/trust.md: written")
 
 
-def killed(times: int, seed: int, jobs: int) -> dict[str, Any]:
+def random_moments(times: int, seed: int, jobs: int) -> dict[str, Any]:
+    """Kill so many runs up to MOST_KILLS times each, at random moments of the time that an undisturbed one takes."""
+
+    def kill(folder: Path, number: int, log: str, duration: float) -> list[str]:
+        rng = random.Random(f"{seed} {number}")
+        kills = []
+        for _ in range(rng.randint(1, MOST_KILLS)):
+            process = start(folder)
+            try:
+                process.wait(timeout=rng.uniform(0.5, 0.9 * duration))
+                break  # it was done before
+            except subprocess.TimeoutExpired:
+                kills.append(send(process, folder, rng.choice(SIGNALS), whole=rng.random() < 0.7))
+        return kills
+
+    return disturbed(kill, times, jobs)
+
+
+def each_stage(seed: int, jobs: int) -> dict[str, Any]:
+    """Kill two runs in each of their stages, by each signal: one as a whole, in the other DVC alone."""
+
+    def kill(folder: Path, number: int, log: str, duration: float) -> list[str]:
+        rng = random.Random(f"{seed} {number}")
+        stages = stages_in(log)
+        kills = []
+        for place in range(len(stages)):
+            for name in SIGNALS:
+                before = len(log_of(folder)) if (folder / "log.txt").exists() else 0
+                process = start(folder)
+                while process.poll() is None and not set(stages[place:]) & set(stages_in(log_of(folder)[before:])):
+                    time.sleep(0.05)
+                if process.poll() is None:
+                    time.sleep(rng.uniform(0, 2 * duration / len(stages)))
+                if process.poll() is None:
+                    kills.append(send(process, folder, name, whole=number == 0))
+        return kills
+
+    return disturbed(kill, 2, jobs)
+
+
+def disturbed(kill: Callable[[Path, int, str, float], list[str]], times: int, jobs: int) -> dict[str, Any]:
     """Disturb so many runs, `jobs` at once, and compare their bytes with those of a run that nobody disturbs.
+
+    Args:
+        kill: disturbs the run in a folder, given its number and an undisturbed run's log and seconds; returns what it
+            did, as 'signal to whom, in stage'.
 
     Raises:
         UserError: one ends with other bytes, or not at all.
     """
     with tempfile.TemporaryDirectory(prefix="torture-") as scratch, ThreadPool(jobs) as pool:
         began = time.monotonic()
-        expected, _ = undisturbed(Path(scratch) / "undisturbed")
+        expected, log = undisturbed(Path(scratch) / "undisturbed")
         duration = time.monotonic() - began
 
         def one(number: int) -> list[str]:
             folder = Path(scratch) / f"run-{number}"
-            kills = disturbed(folder, duration, random.Random(f"{seed} {number}"))
+            make_project(folder)
+            kills = kill(folder, number, log, duration)
+            finish(folder, kills)
             found = contents(folder)
             if found != expected:
                 odd = sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
-                raise UserError(f"run {number} of seed {seed}: {', '.join(odd)} differ from an undisturbed run")
+                raise UserError(f"run {number}, {', '.join(kills)}: {', '.join(odd)} differ from an undisturbed run")
             shutil.rmtree(folder)
             return kills
 
@@ -149,28 +205,35 @@ def examples_tried(printed: str) -> dict[str, int]:
 def page(root: Path) -> str:
     """docs/trust.md, from the tally in docs/torture.json."""
     tally = read_json(root / TALLY.relative_to(ROOT))
-    runs, tried = tally["killed"], tally["made_up_input"]
-    by_place: dict[str, Counter[str]] = {}
-    for kind, count in runs["kills_by_signal_and_stage"].items():
-        what, _, stage = kind.partition(" in ")
-        by_place.setdefault(stage, Counter())[what.split()[0]] += count
+    random_ones, aimed, tried = tally["random_moments"], tally["each_stage"], tally["made_up_input"]
     parts = [
         "# What was tried to break it",
-        "Written by `python scripts/torture.py` (`make torture`); do not edit.",
+        "Written by `python scripts/torture.py` (`make torture`); do not edit. A fresh copy of the project runs on "
+        "small pictures of digits, is killed and run again until it ends; then every file is compared with that of an "
+        "undisturbed run, models and pictures included. Signals go to DVC alone or to it and its stage.",
         "## Killed at random moments",
-        f"**{runs['same_bytes']} of {runs['runs']}** runs of the whole pipeline, killed {runs['kills']} times in all "
-        f"and run again, ended with the bytes of an undisturbed run: {runs['files_compared']} files compared each "
-        "time, models and pictures included. Signals went to DVC alone or to it and its stage, in whatever stage was "
-        "running:",
-        markdown_table(
-            ["stage", *SIGNALS],
-            [[stage, *(str(counts[name]) for name in SIGNALS)] for stage, counts in sorted(by_place.items())],
-        ),
+        f"**{random_ones['same_bytes']} of {random_ones['runs']}** runs, killed {random_ones['kills']} times in all, "
+        f"ended with the same bytes in {random_ones['files_compared']} files. Killed in:",
+        kills_table(random_ones),
+        "## Killed in each stage",
+        f"**{aimed['same_bytes']} of {aimed['runs']}** runs, killed {aimed['kills']} times in all, ended with the same "
+        f"bytes in {aimed['files_compared']} files. Killed in:",
+        kills_table(aimed),
         "## Made-up input",
         f"{sum(tried.values()):,} made-up or damaged files and values, each of which was read or refused in one line:",
         markdown_table(["what", "tried"], [[name, f"{count:,}"] for name, count in tried.items()]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def kills_table(tally: dict[str, Any]) -> str:
+    """Kills by stage and signal."""
+    by_place: dict[str, Counter[str]] = {}
+    for kind, count in tally["kills_by_signal_and_stage"].items():
+        what, _, stage = kind.partition(" in ")
+        by_place.setdefault(stage, Counter())[what.split()[0]] += count
+    rows = [[stage, *(str(counts[name]) for name in SIGNALS)] for stage, counts in sorted(by_place.items())]
+    return markdown_table(["stage", *SIGNALS], rows)
 
 
 def make_project(folder: Path) -> None:
@@ -201,35 +264,33 @@ def undisturbed(folder: Path) -> tuple[dict[str, str], str]:
     return contents(folder), log
 
 
-def disturbed(folder: Path, duration: float, rng: random.Random) -> list[str]:
-    """A run that is killed up to MOST_KILLS times and then left alone; the kills, as 'signal to whom, in stage'."""
-    make_project(folder)
-    kills = []
-    for _ in range(rng.randint(1, MOST_KILLS)):
-        process = start(folder)
-        try:
-            process.wait(timeout=rng.uniform(0.5, 0.9 * duration))
-            break  # it was done before
-        except subprocess.TimeoutExpired:
-            name, whole = rng.choice(SIGNALS), rng.random() < 0.7
-            number = getattr(signal, name)
-            running = last_stage(folder)
-            os.killpg(process.pid, number) if whole else os.kill(process.pid, number)
-            kills.append(f"{name} to {'all' if whole else 'DVC'} in {running}")
-            wait_for_the_end(folder, process, kills[-1])
+def send(process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool) -> str:
+    """Send a signal to DVC, or to it and its stage, and wait for their end; 'signal to whom, in stage'."""
+    running = [stage.split("@")[0] for stage in stages_in(log_of(folder))] or ["the start"]
+    number = getattr(signal, name)
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.killpg(process.pid, number) if whole else os.kill(process.pid, number)
+    sent = f"{name} to {'all' if whole else 'DVC'} in {running[-1]}"
+    wait_for_the_end(folder, process, sent)
+    return sent
+
+
+def finish(folder: Path, kills: list[str]) -> None:
+    """Leave a run alone until it ends.
+
+    Raises:
+        UserError: it fails.
+    """
     for attempt in range(3):  # a run that was told to stop may have to be asked twice
         if start(folder).wait(timeout=600) == 0:
-            return kills
+            return
         time.sleep(2 * (attempt + 1))
     raise UserError(f"after {', '.join(kills)}: `dvc repro` fails: {log_of(folder)[-800:]}")
 
 
-def last_stage(folder: Path) -> str:
-    """The stage that was running: the last one that the log names."""
-    stages = [
-        line.split("'")[1].split("@")[0] for line in log_of(folder).splitlines() if line.startswith("Running stage '")
-    ]
-    return stages[-1] if stages else "the start"
+def stages_in(log: str) -> list[str]:
+    """The stages that a log says were run, in order."""
+    return [line.split("'")[1] for line in log.splitlines() if line.startswith("Running stage '")]
 
 
 def wait_for_the_end(folder: Path, process: subprocess.Popen[bytes], kill: str, most: float = 300) -> None:

@@ -38,8 +38,11 @@ def test_no_count_is_a_mistake_and_not_a_zero(printed):
 def test_the_page_holds_the_tally(tmp_path):
     killed = {"runs": 50, "same_bytes": 50, "files_compared": 40, "kills": 3}
     killed["kills_by_signal_and_stage"] = {"SIGKILL to all in train_meta": 2, "SIGINT to DVC in train_meta": 1}
-    write_json(tmp_path / "docs/torture.json", {"killed": killed, "made_up_input": {"a damaged split": 3000}})
+    aimed = killed | {"runs": 2, "same_bytes": 2, "kills_by_signal_and_stage": {"SIGTERM to DVC in export": 4}}
+    tally = {"random_moments": killed, "each_stage": aimed, "made_up_input": {"a damaged split": 3000}}
+    write_json(tmp_path / "docs/torture.json", tally)
     text = page(tmp_path)
     assert "**50 of 50** runs" in text and "killed 3 times" in text and "| a damaged split | 3,000 |" in text
+    assert "**2 of 2** runs" in text and "| export | 0 | 4 | 0 |" in text
     counts = {"SIGKILL": "2", "SIGTERM": "0", "SIGINT": "1"}
     assert f"| train_meta | {' | '.join(counts[name] for name in SIGNALS)} |" in text
