@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from oneshot.classic import ClassicTraining
-from oneshot.compute import set_up
+from oneshot.compute import M_MMAP_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, allocator_option, keep_freed_memory, set_up
 from oneshot.dataset import Dataset
 from oneshot.images import ImageStore
 from oneshot.learner import Learner
@@ -56,6 +56,7 @@ class Trainers:
         """A learner with `changes` to the parameters."""
         params = Params.model_validate(self.params.model_dump() | changes)
         compute = set_up(params)
+        keep_freed_memory()
         torch.manual_seed(params.seed)
         network = new_network(params, *channel_statistics(self.dataset.train_images[np.concatenate(self.rows)]))
         store = ImageStore(self.dataset.train_images, compute.device, params.augmentation)
@@ -106,7 +107,7 @@ class Trainers:
         tasks = loop.tasks()
 
         def run() -> float:
-            with as_torch_comes():
+            with as_torch_comes(), as_the_allocator_comes():
                 return finish([loop.step(next(tasks)) for _ in range(steps)])
 
         return run
@@ -158,6 +159,19 @@ def as_torch_comes() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(asked, warn_only=warn_only)
+
+
+@contextmanager
+def as_the_allocator_comes() -> Iterator[None]:
+    """Without the care for page faults that the project's trainings take."""
+    # Where glibc's own thresholds end up in a program that frees large blocks.
+    allocator_option(M_MMAP_THRESHOLD, 2**25)
+    allocator_option(M_TRIM_THRESHOLD, 2**26)
+    allocator_option(M_MMAP_MAX, 2**16)
+    try:
+        yield
+    finally:
+        keep_freed_memory()
 
 
 def compiled_anew(work: Work) -> float:
@@ -223,7 +237,7 @@ def equal_learning(trainers: Trainers) -> dict[str, Any]:
     def theirs(number: int) -> torch.Tensor:
         same_draw = random_stream(learner.params.seed, "meta", number, 0)
         (task,) = learner.pool.draw_classes(same_draw, 1)
-        with as_torch_comes():
+        with as_torch_comes(), as_the_allocator_comes():
             return loop.step(int(task))
 
     networks = {"reference's way": (theirs, loop.network.network), "this project's way": (ours, learner.network)}

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from oneshot import processes
 from oneshot.checkpoint import Checkpoint, fingerprint, only_one
-from oneshot.compute import describe, set_up
+from oneshot.compute import describe, keep_freed_memory, set_up
 from oneshot.dataset import load_dataset
 from oneshot.errors import UserError
 from oneshot.files import write_json, write_table
@@ -91,6 +91,7 @@ def train(method: TrainingFactory, params: Params, data: Path, split_file: Path,
             f"params.yaml: pretrained_weights: found {params.pretrained_weights!r}, trained on {min(known)}, which "
             "this split holds out; must be a model that has not seen the held-out classes"
         )
+    keep_freed_memory()
     store = ImageStore(dataset.train_images, compute.device, params.augmentation)
     learner = Learner(params, compute, network, store, pool)
     training = method(params, learner)
