@@ -31,9 +31,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from markdown import markdown_table
+from ruamel.yaml import YAML, YAMLError
 from run_config import DVC_CONFIG, write_params
 from tqdm import tqdm
+from voluptuous import Invalid
 
 from oneshot.errors import UserError
 from oneshot.files import md5, read_json, write_json, write_text
@@ -54,6 +57,7 @@ PARAMS = {
 }  # fmt: skip
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 ENOUGH = 50  # runs for a tally that is written down
+LOCK_CUT = "dvc.lock cut short"
 MOST_KILLS = 3  # in one run, before it is left alone
 
 
@@ -86,16 +90,16 @@ def main() -> None:
 def random_moments(times: int, seed: int, jobs: int) -> dict[str, Any]:
     """Kill so many runs up to MOST_KILLS times each, at random moments of the time that an undisturbed one takes."""
 
-    def kill(folder: Path, number: int, log: str, duration: float) -> list[str]:
+    def kill(folder: Path, number: int, seconds: dict[str, float]) -> list[str]:
         rng = random.Random(f"{seed} {number}")
         kills = []
         for _ in range(rng.randint(1, MOST_KILLS)):
             process = start(folder)
             try:
-                process.wait(timeout=rng.uniform(0.5, 0.9 * duration))
+                process.wait(timeout=rng.uniform(0.5, 0.9 * sum(seconds.values())))
                 break  # it was done before
             except subprocess.TimeoutExpired:
-                kills.append(send(process, folder, rng.choice(SIGNALS), whole=rng.random() < 0.7))
+                kills += send(process, folder, rng.choice(SIGNALS), whole=rng.random() < 0.7)
         return kills
 
     return disturbed(kill, times, jobs)
@@ -104,44 +108,40 @@ def random_moments(times: int, seed: int, jobs: int) -> dict[str, Any]:
 def each_stage(seed: int, jobs: int) -> dict[str, Any]:
     """Kill two runs in each of their stages, by each signal: one as a whole, in the other DVC alone."""
 
-    def kill(folder: Path, number: int, log: str, duration: float) -> list[str]:
+    def kill(folder: Path, number: int, seconds: dict[str, float]) -> list[str]:
         rng = random.Random(f"{seed} {number}")
-        stages = stages_in(log)
+        stages = list(seconds)
         kills = []
-        for place in range(len(stages)):
+        for place, stage in enumerate(stages):
             for name in SIGNALS:
-                before = len(log_of(folder)) if (folder / "log.txt").exists() else 0
+                earlier = len(stages_in(log_of(folder)))
                 process = start(folder)
-                while process.poll() is None and not set(stages[place:]) & set(stages_in(log_of(folder)[before:])):
-                    time.sleep(0.05)
+                began = first_of(stages[place:], folder, process, earlier)
+                time.sleep(rng.uniform(0, 0.9 * seconds[stage]) if began == stage else 0)  # else: that one is done
                 if process.poll() is None:
-                    time.sleep(rng.uniform(0, 2 * duration / len(stages)))
-                if process.poll() is None:
-                    kills.append(send(process, folder, name, whole=number == 0))
+                    kills += send(process, folder, name, whole=number == 0)
         return kills
 
     return disturbed(kill, 2, jobs)
 
 
-def disturbed(kill: Callable[[Path, int, str, float], list[str]], times: int, jobs: int) -> dict[str, Any]:
+def disturbed(kill: Callable[[Path, int, dict[str, float]], list[str]], times: int, jobs: int) -> dict[str, Any]:
     """Disturb so many runs, `jobs` at once, and compare their bytes with those of a run that nobody disturbs.
 
     Args:
-        kill: disturbs the run in a folder, given its number and an undisturbed run's log and seconds; returns what it
-            did, as 'signal to whom, in stage'.
+        kill: disturbs the run in a folder, given its number and the seconds of each stage of an undisturbed run;
+            returns what it did, as 'signal to whom, in stage'.
 
     Raises:
         UserError: one ends with other bytes, or not at all.
     """
     with tempfile.TemporaryDirectory(prefix="torture-") as scratch, ThreadPool(jobs) as pool:
-        began = time.monotonic()
-        expected, log = undisturbed(Path(scratch) / "undisturbed")
-        duration = time.monotonic() - began
+        expected, seconds = undisturbed(Path(scratch) / "undisturbed")
 
         def one(number: int) -> list[str]:
             folder = Path(scratch) / f"run-{number}"
             make_project(folder)
-            kills = kill(folder, number, log, duration)
+            kills = kill(folder, number, seconds)
             finish(folder, kills)
             found = contents(folder)
             if found != expected:
@@ -157,13 +157,14 @@ def disturbed(kill: Callable[[Path, int, str, float], list[str]], times: int, jo
         ):
             tally.update(kills_of_one)
             same += 1
-    kills = tally.total()
+    locks, kills = tally.pop(LOCK_CUT, 0), tally.total()
     print(f"{same} of {times} disturbed runs ended with the bytes of an undisturbed one; {kills} kills")
     return {
         "runs": times,
         "same_bytes": same,
         "files_compared": len(expected),
         "kills": kills,
+        "locks_cut_short": locks,
         "kills_by_signal_and_stage": dict(sorted(tally.items())),
     }
 
@@ -213,17 +214,28 @@ def page(root: Path) -> str:
         "undisturbed run, models and pictures included. Signals go to DVC alone or to it and its stage.",
         "## Killed at random moments",
         f"**{random_ones['same_bytes']} of {random_ones['runs']}** runs, killed {random_ones['kills']} times in all, "
-        f"ended with the same bytes in {random_ones['files_compared']} files. Killed in:",
+        f"ended with the same bytes in {random_ones['files_compared']} files. {locks_cut(random_ones)}Killed in:",
         kills_table(random_ones),
         "## Killed in each stage",
         f"**{aimed['same_bytes']} of {aimed['runs']}** runs, killed {aimed['kills']} times in all, ended with the same "
-        f"bytes in {aimed['files_compared']} files. Killed in:",
+        f"bytes in {aimed['files_compared']} files. {locks_cut(aimed)}Killed in:",
         kills_table(aimed),
         "## Made-up input",
         f"{sum(tried.values()):,} made-up or damaged files and values, each of which was read or refused in one line:",
         markdown_table(["what", "tried"], [[name, f"{count:,}"] for name, count in tried.items()]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def locks_cut(tally: dict[str, Any]) -> str:
+    """A sentence on the kills that left a half-written dvc.lock."""
+    times = tally.get("locks_cut_short", 0)
+    if not times:
+        return ""
+    return (
+        f"{times} of the kills hit DVC while it wrote `dvc.lock`, which it then could not read: the file was removed, "
+        "as the README says, and DVC's cache gave back what it had listed. "
+    )
 
 
 def kills_table(tally: dict[str, Any]) -> str:
@@ -244,6 +256,7 @@ def make_project(folder: Path) -> None:
         copy(ROOT / name, folder / name)
     write_text(folder / ".dvc/config", DVC_CONFIG.partition("[cache]")[0])  # a cache of its own
     write_params(folder / "params.yaml", PARAMS)
+    write_text(folder / "log.txt", "")
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
@@ -254,25 +267,58 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
-def undisturbed(folder: Path) -> tuple[dict[str, str], str]:
-    """The contents and the log of a run that nobody disturbs."""
+def undisturbed(folder: Path) -> tuple[dict[str, str], dict[str, float]]:
+    """The contents of a run that nobody disturbs, and the seconds of each stage in it, in order."""
     make_project(folder)
-    code = start(folder).wait()
-    log = log_of(folder)
-    if code:
-        raise UserError(f"the undisturbed run failed with exit code {code}: {log[-500:]}")
-    return contents(folder), log
+    process = start(folder)
+    began: dict[str, float] = {}
+    while process.poll() is None:
+        for stage in stages_in(log_of(folder)):
+            began.setdefault(stage, time.monotonic())
+        time.sleep(0.05)
+    if process.returncode:
+        raise UserError(f"the undisturbed run failed with exit code {process.returncode}: {log_of(folder)[-500:]}")
+    ends = [*list(began.values())[1:], time.monotonic()]
+    return contents(folder), {stage: end - begin for (stage, begin), end in zip(began.items(), ends, strict=True)}
 
 
-def send(process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool) -> str:
-    """Send a signal to DVC, or to it and its stage, and wait for their end; 'signal to whom, in stage'."""
+def first_of(stages: list[str], folder: Path, process: subprocess.Popen[bytes], earlier: int) -> str | None:
+    """Wait until DVC begins one of `stages`, after the `earlier` ones in the log, and say which; None where it ends."""
+    while process.poll() is None:
+        for stage in stages_in(log_of(folder))[earlier:]:
+            if stage in stages:
+                return stage
+        time.sleep(0.05)
+    return None
+
+
+def send(process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool) -> list[str]:
+    """Send a signal to DVC, or to it and its stage, and wait for their end.
+
+    Returns:
+        'signal to whom, in stage', and LOCK_CUT where it hit DVC as it wrote dvc.lock: that file is then removed, as
+        the README says.
+    """
     running = [stage.split("@")[0] for stage in stages_in(log_of(folder))] or ["the start"]
     number = getattr(signal, name)
     with contextlib.suppress(ProcessLookupError):  # it has just ended
         os.killpg(process.pid, number) if whole else os.kill(process.pid, number)
     sent = f"{name} to {'all' if whole else 'DVC'} in {running[-1]}"
     wait_for_the_end(folder, process, sent)
-    return sent
+    lock = folder / "dvc.lock"
+    if not lock.exists() or is_whole(lock):
+        return [sent]
+    lock.unlink()
+    return [sent, LOCK_CUT]
+
+
+def is_whole(lock: Path) -> bool:
+    """Whether DVC can read its own dvc.lock."""
+    try:
+        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(lock.read_text(encoding="utf-8")))
+    except (YAMLError, UnicodeDecodeError, Invalid):
+        return False
+    return True
 
 
 def finish(folder: Path, kills: list[str]) -> None:

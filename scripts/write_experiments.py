@@ -93,7 +93,7 @@ def page(root: Path) -> str:
         "# Record of experiments",
         "Written by `python scripts/write_experiments.py` from `metrics/` and `studies/`; do not edit. Each line of "
         "[studies/runs.yaml](../studies/runs.yaml) is a run of the pipeline: `make studies` makes those that are "
-        f"missing. Done so far, with the present default: {len(done)} of {len(studies)}.",
+        f"missing. Done so far, with the present default: {len(done)} of {len(studies)}.{missing(done)}",
         f"## The default, {len(runs)} seed{'s' if len(runs) > 1 else ''}, in %",
         "`± t`: half-width of Student's 95 % interval over seeds. `classes`: 95 % interval of a bootstrap over the "
         f"unseen classes ({BOOTSTRAPS:,} draws), each class's mean over the seeds taken as its figure.",
@@ -125,7 +125,8 @@ def page(root: Path) -> str:
         parts += [
             "## Ablations, on validation classes",
             "Short trainings, judged on ten validation classes; the unseen classes take no part. Each line changes one "
-            f"thing of the default. {luck(short)}",
+            "choice of the first line, which is the default but for the number of images and the validation classes. "
+            f"{luck(short)}",
             "![What each change costs or brings, in points of triplet accuracy](ablations.svg)",
             "### What each part of the recipe brings, in %",
             ablation_table(groups[0], changes),
@@ -138,8 +139,8 @@ def page(root: Path) -> str:
     if (root / "studies/search.csv").exists():
         parts += [
             "## The search that settled the default, on validation classes",
-            "Each line repeats with `python scripts/run_config.py configs/ablation.yaml --set image_budget=IMAGES "
-            "--set NAME=VALUE ...`.",
+            "Written down as the search went, against settings of its time. Each line repeats with `python "
+            "scripts/run_config.py configs/ablation.yaml --set image_budget=IMAGES --set NAME=VALUE ...`.",
             search_table(root),
         ]
     if (root / "studies/thresholds.csv").exists():
@@ -161,6 +162,12 @@ def page(root: Path) -> str:
                 adaptation_table(root, prefix),
             ]
     return "\n\n".join(parts) + "\n"
+
+
+def missing(done: dict[str, Study]) -> str:
+    """A sentence on the lines that have no figures."""
+    names = [f"`{name}`" for name in load_studies() if name not in done]
+    return f" Not yet: {', '.join(names)}." if names else ""
 
 
 def seeds_table(runs: dict[str, Study]) -> str:
