@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import re
@@ -57,7 +58,7 @@ PARAMS = {
 }  # fmt: skip
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 ENOUGH = 50  # runs for a tally that is written down
-LOCK_CUT = "dvc.lock cut short"
+CUT = "a file of DVC's own cut short"
 MOST_KILLS = 3  # in one run, before it is left alone
 
 
@@ -157,14 +158,14 @@ def disturbed(kill: Callable[[Path, int, dict[str, float]], list[str]], times: i
         ):
             tally.update(kills_of_one)
             same += 1
-    locks, kills = tally.pop(LOCK_CUT, 0), tally.total()
+    cut, kills = tally.pop(CUT, 0), tally.total()
     print(f"{same} of {times} disturbed runs ended with the bytes of an undisturbed one; {kills} kills")
     return {
         "runs": times,
         "same_bytes": same,
         "files_compared": len(expected),
         "kills": kills,
-        "locks_cut_short": locks,
+        "dvc_files_cut_short": cut,
         "kills_by_signal_and_stage": dict(sorted(tally.items())),
     }
 
@@ -214,11 +215,11 @@ def page(root: Path) -> str:
         "undisturbed run, models and pictures included. Signals go to DVC alone or to it and its stage.",
         "## Killed at random moments",
         f"**{random_ones['same_bytes']} of {random_ones['runs']}** runs, killed {random_ones['kills']} times in all, "
-        f"ended with the same bytes in {random_ones['files_compared']} files. {locks_cut(random_ones)}Killed in:",
+        f"ended with the same bytes in {random_ones['files_compared']} files. {cut_short(random_ones)}Killed in:",
         kills_table(random_ones),
         "## Killed in each stage",
         f"**{aimed['same_bytes']} of {aimed['runs']}** runs, killed {aimed['kills']} times in all, ended with the same "
-        f"bytes in {aimed['files_compared']} files. {locks_cut(aimed)}Killed in:",
+        f"bytes in {aimed['files_compared']} files. {cut_short(aimed)}Killed in:",
         kills_table(aimed),
         "## Made-up input",
         f"{sum(tried.values()):,} made-up or damaged files and values, each of which was read or refused in one line:",
@@ -227,14 +228,14 @@ def page(root: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def locks_cut(tally: dict[str, Any]) -> str:
-    """A sentence on the kills that left a half-written dvc.lock."""
-    times = tally.get("locks_cut_short", 0)
+def cut_short(tally: dict[str, Any]) -> str:
+    """A sentence on the kills that left half-written files of DVC's own."""
+    times = tally.get("dvc_files_cut_short", 0)
     if not times:
         return ""
     return (
-        f"{times} of the kills hit DVC while it wrote `dvc.lock`, which it then could not read: the file was removed, "
-        "as the README says, and DVC's cache gave back what it had listed. "
+        f"{times} of the kills hit DVC while it wrote a file of its own, `dvc.lock` or `.dvc/tmp/rwlock`, which it "
+        "then could not read: that was removed, as the README says, and DVC's cache gave back what was done. "
     )
 
 
@@ -296,8 +297,8 @@ def send(process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool)
     """Send a signal to DVC, or to it and its stage, and wait for their end.
 
     Returns:
-        'signal to whom, in stage', and LOCK_CUT where it hit DVC as it wrote dvc.lock: that file is then removed, as
-        the README says.
+        'signal to whom, in stage', and CUT for each of DVC's own files that it was about to write: they are then
+        removed, as the README says.
     """
     running = [stage.split("@")[0] for stage in stages_in(log_of(folder))] or ["the start"]
     number = getattr(signal, name)
@@ -305,18 +306,21 @@ def send(process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool)
         os.killpg(process.pid, number) if whole else os.kill(process.pid, number)
     sent = f"{name} to {'all' if whole else 'DVC'} in {running[-1]}"
     wait_for_the_end(folder, process, sent)
-    lock = folder / "dvc.lock"
-    if not lock.exists() or is_whole(lock):
-        return [sent]
-    lock.unlink()
-    return [sent, LOCK_CUT]
+    cut = [path for path in (folder / "dvc.lock", folder / ".dvc/tmp/rwlock") if path.exists() and not is_whole(path)]
+    for path in cut:
+        path.unlink()
+    return [sent, *(CUT for _ in cut)]
 
 
-def is_whole(lock: Path) -> bool:
-    """Whether DVC can read its own dvc.lock."""
+def is_whole(path: Path) -> bool:
+    """Whether DVC can read its own dvc.lock or rwlock."""
     try:
-        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(lock.read_text(encoding="utf-8")))
-    except (YAMLError, UnicodeDecodeError, Invalid):
+        content = path.read_text(encoding="utf-8")
+        if path.name == "dvc.lock":
+            COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(content))
+        else:
+            json.loads(content)
+    except (ValueError, YAMLError, Invalid):
         return False
     return True
 

@@ -40,7 +40,7 @@ def test_the_page_holds_the_tally(tmp_path):
     killed = {"runs": 50, "same_bytes": 50, "files_compared": 40, "kills": 3}
     killed["kills_by_signal_and_stage"] = {"SIGKILL to all in train_meta": 2, "SIGINT to DVC in train_meta": 1}
     aimed = killed | {
-        "locks_cut_short": 1,
+        "dvc_files_cut_short": 1,
         "runs": 2,
         "same_bytes": 2,
         "kills_by_signal_and_stage": {"SIGTERM to DVC in export": 4},
@@ -49,13 +49,13 @@ def test_the_page_holds_the_tally(tmp_path):
     write_json(tmp_path / "docs/torture.json", tally)
     text = page(tmp_path)
     assert "**50 of 50** runs" in text and "killed 3 times" in text and "| a damaged split | 3,000 |" in text
-    assert text.count("1 of the kills hit DVC while it wrote `dvc.lock`") == 1
+    assert text.count("1 of the kills hit DVC while it wrote a file of its own") == 1
     assert "**2 of 2** runs" in text and "| export | 0 | 4 | 0 |" in text
     counts = {"SIGKILL": "2", "SIGTERM": "0", "SIGINT": "1"}
     assert f"| train_meta | {' | '.join(counts[name] for name in SIGNALS)} |" in text
 
 
-def test_a_lock_file_that_was_cut_short_is_told_from_a_whole_one(tmp_path):
+def test_a_file_of_dvc_that_was_cut_short_is_told_from_a_whole_one(tmp_path):
     whole = (ROOT / "dvc.lock").read_bytes()
     lock = tmp_path / "dvc.lock"
     lock.write_bytes(whole)
@@ -63,3 +63,8 @@ def test_a_lock_file_that_was_cut_short_is_told_from_a_whole_one(tmp_path):
     for kept in (0, whole.index(b"cmd"), whole.index(b"md5: ") + 3):
         lock.write_bytes(whole[:kept])
         assert not is_whole(lock)
+    other = tmp_path / "rwlock"
+    other.write_text("{}")
+    assert is_whole(other)
+    other.write_text("")
+    assert not is_whole(other)
