@@ -22,7 +22,7 @@ from exact_evaluation import exact_evaluation
 from pipeline import nothing_to_do, stage_memory
 from training import RESNET_20, Trainers, against_bare, against_reference, compiling, equal_learning, scaling
 
-from oneshot.compute import describe, set_up
+from oneshot.compute import describe, keep_freed_memory, set_up
 from oneshot.dataset import load_dataset
 from oneshot.errors import UserError
 from oneshot.files import read_json, write_json
@@ -54,6 +54,7 @@ def main() -> None:
     for name in arguments.parts:
         if name not in parts:
             raise UserError(f"{name}: no such part; there are {', '.join(parts)}")
+    keep_freed_memory()  # as trainings do
     params = load_params(ROOT / "params.yaml")
     hardware = {key: value for key, value in describe(set_up(params)).items() if key != "python"}
     trainers = Trainers(params, load_dataset(ROOT / "data/dataset"), load_split(ROOT / "data/split.json"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,29 @@ def side_by_side(contenders: Mapping[str, Work], rounds: int, warm_up: int = 1) 
             if number >= warm_up:
                 seconds[name].append(time.perf_counter() - began)
     return {name: np.array(values) for name, values in seconds.items()}
+
+
+def apart(make: Callable[..., Work], *arguments: Any) -> Work:
+    """What `make(*arguments)` makes, made and run in a process of its own, which waits between its turns."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    context.Process(target=_serve, args=(there, make, arguments), daemon=True).start()
+
+    def run() -> None:
+        here.send("go")
+        here.recv()
+
+    here.recv()  # ready
+    return run
+
+
+def _serve(pipe: Connection, make: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
+    work = make(*arguments)
+    pipe.send("ready")
+    while True:
+        pipe.recv()
+        work()
+        pipe.send("done")
 
 
 def spread(values: np.ndarray, digits: int = 3) -> dict[str, float]:

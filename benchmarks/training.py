@@ -15,12 +15,12 @@ import torch
 import torch._dynamo
 import torch._inductor.config
 from reference_way import BATCH, LEARNING_RATE, MARGIN, ReferenceLoop
-from timing import Work, ratio, side_by_side, spread
+from timing import Work, apart, ratio, side_by_side, spread
 from torch import nn
 from torch.nn import functional as F
 
 from oneshot.classic import ClassicTraining
-from oneshot.compute import M_MMAP_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, allocator_option, keep_freed_memory, set_up
+from oneshot.compute import set_up
 from oneshot.dataset import Dataset
 from oneshot.images import ImageStore
 from oneshot.learner import Learner
@@ -56,7 +56,6 @@ class Trainers:
         """A learner with `changes` to the parameters."""
         params = Params.model_validate(self.params.model_dump() | changes)
         compute = set_up(params)
-        keep_freed_memory()
         torch.manual_seed(params.seed)
         network = new_network(params, *channel_statistics(self.dataset.train_images[np.concatenate(self.rows)]))
         store = ImageStore(self.dataset.train_images, compute.device, params.augmentation)
@@ -107,7 +106,7 @@ class Trainers:
         tasks = loop.tasks()
 
         def run() -> float:
-            with as_torch_comes(), as_the_allocator_comes():
+            with as_torch_comes():
                 return finish([loop.step(next(tasks)) for _ in range(steps)])
 
         return run
@@ -127,6 +126,11 @@ class Trainers:
             vectors = embed(network, store.batch(rows), views=1)
         network.train()
         return float(np.mean(list(triplet_accuracy(vectors, labels).values())))
+
+
+def reference_way(params: Params, dataset: Dataset, split: Split, steps: int, shape: dict[str, Any]) -> Work:
+    """`Trainers.reference_way` from what a process can be given."""
+    return Trainers(params, dataset, split).reference_way(steps, **shape)
 
 
 class Plain(nn.Module):
@@ -159,19 +163,6 @@ def as_torch_comes() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(asked, warn_only=warn_only)
-
-
-@contextmanager
-def as_the_allocator_comes() -> Iterator[None]:
-    """Without the care for page faults that the project's trainings take."""
-    # Where glibc's own thresholds end up in a program that frees large blocks.
-    allocator_option(M_MMAP_THRESHOLD, 2**25)
-    allocator_option(M_TRIM_THRESHOLD, 2**26)
-    allocator_option(M_MMAP_MAX, 2**16)
-    try:
-        yield
-    finally:
-        keep_freed_memory()
 
 
 def compiled_anew(work: Work) -> float:
@@ -210,7 +201,8 @@ def against_reference(trainers: Trainers, rounds: int, shape: dict[str, Any], st
     """Images a second of the reference's objective, its way and this project's, eager and compiled."""
     ours = shape | RANDOM_TRIPLETS | {"inner_steps": steps}
     contenders = {
-        "reference's way": trainers.reference_way(steps, **shape),
+        # In a process of its own: this one's allocator is set for this project's trainings.
+        "reference's way": apart(reference_way, trainers.params, trainers.dataset, trainers.split, steps, shape),
         "eager": trainers.meta(steps, **ours),
     }
     contenders["compiled"] = trainers.meta(steps, **ours, compile=True)
@@ -237,7 +229,7 @@ def equal_learning(trainers: Trainers) -> dict[str, Any]:
     def theirs(number: int) -> torch.Tensor:
         same_draw = random_stream(learner.params.seed, "meta", number, 0)
         (task,) = learner.pool.draw_classes(same_draw, 1)
-        with as_torch_comes(), as_the_allocator_comes():
+        with as_torch_comes():
             return loop.step(int(task))
 
     networks = {"reference's way": (theirs, loop.network.network), "this project's way": (ours, learner.network)}

@@ -120,7 +120,7 @@ def each_stage(seed: int, jobs: int) -> dict[str, Any]:
                 began = first_of(stages[place:], folder, process, earlier)
                 time.sleep(rng.uniform(0, 0.9 * seconds[stage]) if began == stage else 0)  # else: that one is done
                 if process.poll() is None:
-                    kills += send(process, folder, name, whole=number == 0)
+                    kills += send(process, folder, name, whole=number == 0, patience=3)
         return kills
 
     return disturbed(kill, 2, jobs)
@@ -293,23 +293,39 @@ def first_of(stages: list[str], folder: Path, process: subprocess.Popen[bytes], 
     return None
 
 
-def send(process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool) -> list[str]:
+def send(
+    process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool, patience: float | None = None
+) -> list[str]:
     """Send a signal to DVC, or to it and its stage, and wait for their end.
 
+    Args:
+        patience: seconds after which DVC and its stage get SIGKILL where they still run; None: they may go on, as DVC
+            does when it alone gets Ctrl-C.
+
     Returns:
-        'signal to whom, in stage', and CUT for each of DVC's own files that it was about to write: they are then
-        removed, as the README says.
+        'signal to whom, in stage' for each signal, and CUT for each of DVC's own files that it was about to write: they
+        are then removed, as the README says.
     """
+    sent = [strike(process, folder, name, whole)]
+    if patience is not None:
+        try:
+            process.wait(timeout=patience)
+        except subprocess.TimeoutExpired:
+            sent.append(strike(process, folder, "SIGKILL", whole=True))
+    wait_for_the_end(folder, process, sent[-1])
+    cut = [path for path in (folder / "dvc.lock", folder / ".dvc/tmp/rwlock") if path.exists() and not is_whole(path)]
+    for path in cut:
+        path.unlink()
+    return [*sent, *(CUT for _ in cut)]
+
+
+def strike(process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool) -> str:
+    """Send a signal; 'signal to whom, in stage'."""
     running = [stage.split("@")[0] for stage in stages_in(log_of(folder))] or ["the start"]
     number = getattr(signal, name)
     with contextlib.suppress(ProcessLookupError):  # it has just ended
         os.killpg(process.pid, number) if whole else os.kill(process.pid, number)
-    sent = f"{name} to {'all' if whole else 'DVC'} in {running[-1]}"
-    wait_for_the_end(folder, process, sent)
-    cut = [path for path in (folder / "dvc.lock", folder / ".dvc/tmp/rwlock") if path.exists() and not is_whole(path)]
-    for path in cut:
-        path.unlink()
-    return [sent, *(CUT for _ in cut)]
+    return f"{name} to {'all' if whole else 'DVC'} in {running[-1]}"
 
 
 def is_whole(path: Path) -> bool:

@@ -70,7 +70,11 @@ def main() -> None:
 
 def finished(root: Path) -> dict[str, Study]:
     """The lines of studies/runs.yaml that have figures for the present default."""
-    return {name: result for name in load_studies() if (result := load_result(name, root)) is not None}
+    done = {}
+    for name, study in load_studies().items():
+        if (result := load_result(name, root)) is not None:
+            done[name] = result | {"why": study["why"]}
+    return done
 
 
 def short_runs(done: dict[str, Study]) -> dict[str, Study]:
@@ -310,7 +314,7 @@ def luck(short: dict[str, Study]) -> str:
 def draw_ablations(short: dict[str, Study], path: Path) -> None:
     """A line for each change: how far triplet accuracy on validation classes moves, classic and meta."""
     names = [name for name in short if not name.startswith(SEEDS) and name != BASE]
-    figure, axes = plt.subplots(figsize=(9, 0.36 * len(names) + 1.6))
+    figure, axes = plt.subplots(figsize=(10, 0.36 * len(names) + 1.6))
     widest = max(spread(short, method)[1] for method in METHODS)
     axes.axvspan(-300 * widest, 300 * widest, color="#EEEEEE", label="luck")
     axes.axvline(0, color="grey", linewidth=1)
@@ -320,10 +324,10 @@ def draw_ablations(short: dict[str, Study], path: Path) -> None:
         moved = [100 * (validation_triplet(short[name][method]) - base) for name in shown]
         places = [names.index(name) + shift for name in shown]
         axes.plot(moved, places, marker, color=COLOURS[method], markersize=7, label=method)
-    axes.set_yticks(range(len(names)), [f"{short[name]['why']} ({name.replace('_', ' ')})" for name in names])
+    axes.set_yticks(range(len(names)), [short[name]["why"] for name in names])
     axes.tick_params(axis="y", labelsize=10)
     axes.invert_yaxis()
-    axes.set(xlabel="triplet accuracy on validation classes, against the default's, in points")
+    axes.set(xlabel="points of triplet accuracy on validation classes,\nagainst the run that changes nothing")
     axes.legend(loc="best")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -18,7 +18,7 @@ from oneshot import processes
 from oneshot.errors import UserError
 from oneshot.params import Params
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h; `man mallopt` says what they mean
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,10 @@ def keep_freed_memory() -> None:
     As it comes, it gives the memory of large tensors back to the system and gets it again as pages that the kernel
     fills with zeros first: thousands of page faults in a step, a tenth of its time.
     """
-    allocator_option(M_MMAP_MAX, 0)
-    allocator_option(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def allocator_option(option: int, value: int) -> None:
-    """Set an option of glibc's malloc (`man mallopt`); nothing where there is none."""
     with suppress(AttributeError, OSError, TypeError):  # another C library, or Windows
-        ctypes.CDLL(None).mallopt(option, value)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _cores() -> int:
