@@ -120,7 +120,7 @@ def each_stage(seed: int, jobs: int) -> dict[str, Any]:
                 began = first_of(stages[place:], folder, process, earlier)
                 time.sleep(rng.uniform(0, 0.9 * seconds[stage]) if began == stage else 0)  # else: that one is done
                 if process.poll() is None:
-                    kills += send(process, folder, name, whole=number == 0, patience=3)
+                    kills += send(process, folder, name, whole=number == 0, patience=0.5)
         return kills
 
     return disturbed(kill, 2, jobs)
