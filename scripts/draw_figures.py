@@ -5,7 +5,6 @@ python scripts/draw_figures.py      (after `dvc repro`, with `dataset: cifar100`
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 
@@ -20,8 +19,7 @@ from matplotlib.patches import Arc, Circle, FancyArrowPatch, FancyBboxPatch
 
 from oneshot.dataset import load_dataset
 from oneshot.errors import UserError
-from oneshot.files import write_bytes
-from oneshot.plots import COLOURS  # importing it also makes SVGs reproducible
+from oneshot.plots import COLOURS, save  # importing it also makes SVGs reproducible
 from oneshot.stage import run_stage
 
 INK, GREY, PAPER = "#222222", "#666666", "#F2F2F2"
@@ -239,12 +237,9 @@ def _direction(degrees: float) -> np.ndarray:
 
 
 def _save(axes: Axes, path: Path) -> None:
-    buffer = io.BytesIO()
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    write_bytes(path, buffer.getvalue())
+    save(figure, path)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ PARAMS = {
     **{f"adapt_{method}_learning_rate": [0.1, 0.1, 0.1] for method in ("classic", "meta")},
 }  # fmt: skip
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
-ENOUGH = 50  # runs for a tally that is written down
+ENOUGH, ENOUGH_FUZZ = 50, 20  # runs, and times the made-up input, for a tally that is written down
 CUT = "a file of DVC's own cut short"
 MOST_KILLS = 3  # in one run, before it is left alone
 
@@ -65,10 +65,14 @@ MOST_KILLS = 3  # in one run, before it is left alone
 def main() -> None:
     parser = argparse.ArgumentParser(description="Kill the pipeline wherever it is and compare bytes.")
     parser.add_argument("parts", nargs="*", help="of random_moments, each_stage, made_up_input; all if none is named")
-    parser.add_argument("--times", type=int, default=50, help="runs killed at random moments (default: 50)")
+    parser.add_argument(
+        "--times", type=int, default=ENOUGH, help="runs killed at random moments (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals (default: 0)")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once, each on one core (default: 2)")
-    parser.add_argument("--fuzz", type=int, default=20, help="times the made-up input of a test run (default: 20)")
+    parser.add_argument(
+        "--fuzz", type=int, default=ENOUGH_FUZZ, help="times the made-up input of a test run (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "random_moments": lambda: random_moments(arguments.times, arguments.seed, arguments.jobs),
@@ -81,7 +85,7 @@ def main() -> None:
     tally: dict[str, Any] = read_json(TALLY) if TALLY.exists() else {}
     for name in arguments.parts or parts:
         tally[name] = parts[name]()
-    if arguments.times < ENOUGH or set(tally) != set(parts):
+    if arguments.times < ENOUGH or arguments.fuzz < ENOUGH_FUZZ or set(tally) != set(parts):
         return
     write_json(TALLY, {name: tally[name] for name in parts})
     write_text(ROOT / "docs/trust.md", page(ROOT))

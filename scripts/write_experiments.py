@@ -5,7 +5,6 @@ python scripts/write_experiments.py      (after `dvc repro` or scripts/run_studi
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +22,8 @@ from run_studies import load_result, load_studies
 
 from oneshot.comparison import HEADLINES, METHODS, flat
 from oneshot.episodes import confidence
-from oneshot.files import read_json, read_table, write_bytes, write_text
-from oneshot.plots import COLOURS  # importing it also makes SVGs reproducible
+from oneshot.files import read_json, read_table, write_text
+from oneshot.plots import COLOURS, save  # importing it also makes SVGs reproducible
 from oneshot.stage import run_stage
 
 MAIN = HEADLINES | {"unseen_reference.binary_accuracy": "binary accuracy, unseen classes, negatives seen"}
@@ -329,10 +328,7 @@ def draw_ablations(short: dict[str, Study], path: Path) -> None:
     axes.invert_yaxis()
     axes.set(xlabel="points of triplet accuracy on validation classes,\nagainst the run that changes nothing")
     axes.legend(loc="best")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    write_bytes(path, buffer.getvalue())
+    save(figure, path)
 
 
 def search_table(root: Path) -> str:

@@ -43,7 +43,7 @@ def test_same_data_same_bytes(tmp_path, draw, data):
 
 def test_panels_share_an_axis_that_holds_the_highest_histogram(tmp_path, monkeypatch):
     figures = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
     rows = {
         "classic": [{"cosine": 0.0, "same": 0.2, "different": 0.1}],
         "meta": [{"cosine": 0.0, "same": 0.9, "different": 0.1}],

@@ -54,7 +54,7 @@ def roc(curves: dict[str, Rows], path: Path) -> None:
         aspect="equal",
     )
     axes.legend(loc="lower right")
-    _save(figure, path)
+    save(figure, path)
 
 
 def class_bars(rows: Rows, path: Path) -> None:
@@ -77,7 +77,7 @@ def class_bars(rows: Rows, path: Path) -> None:
         axes.set_yticks(range(len(rows)), [row["class"].replace("_", " ") for row in rows])
     panels[0].invert_yaxis()
     panels[1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
-    _save(figure, path)
+    save(figure, path)
 
 
 def training_curves(curves: dict[str, Rows], path: Path) -> None:
@@ -92,7 +92,7 @@ def training_curves(curves: dict[str, Rows], path: Path) -> None:
         title="Held-out images of seen classes during training",
     )
     axes.legend(loc="lower right")
-    _save(figure, path)
+    save(figure, path)
 
 
 def similarity_histograms(tables: dict[str, Rows], thresholds: dict[str, float], path: Path) -> None:
@@ -108,7 +108,7 @@ def similarity_histograms(tables: dict[str, Rows], thresholds: dict[str, float],
         axes.set_title(f"{method}: called same from {thresholds[method]:.2f} on")
         axes.legend(loc="upper left")
     panels[0].set(ylabel="share of pairs in %", ylim=(0, None))  # after the last panel: they share the axis
-    _save(figure, path)
+    save(figure, path)
 
 
 def accuracy_over_shots(rows: Rows, path: Path) -> None:
@@ -131,7 +131,7 @@ def accuracy_over_shots(rows: Rows, path: Path) -> None:
         axes.set_xticks(range(len(labels)), labels)
         axes.set(xlabel="support images of a class", ylabel="accuracy in %", title=title)
     panels[0].legend(loc="lower right")  # where the curves leave room
-    _save(figure, path)
+    save(figure, path)
 
 
 def thumbnail_map(rows: Rows, images: NDArray[np.uint8], method: str, path: Path) -> None:
@@ -152,7 +152,7 @@ def thumbnail_map(rows: Rows, images: NDArray[np.uint8], method: str, path: Path
         f"Pictures of classes that training never saw: alike to the {method} network where close", fontsize=15
     )
     axes.axis("off")
-    _save(figure, path)
+    save(figure, path)
 
 
 def episode(example: dict[str, Any], supports: NDArray[np.uint8], queries: NDArray[np.uint8], method: str,
@@ -182,7 +182,7 @@ def episode(example: dict[str, Any], supports: NDArray[np.uint8], queries: NDArr
         f"below a query: what it was taken for, and the similarity; ?: below the threshold {example['threshold']:.2f}",
         fontsize=12,
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def hardest_triplets(rows: Rows, images: NDArray[np.uint8], method: str, path: Path) -> None:
@@ -197,7 +197,18 @@ def hardest_triplets(rows: Rows, images: NDArray[np.uint8], method: str, path: P
         _picture(panels[2][place], trio[2], f"{other}\n{row['negative_cosine']:.2f}", BAD)
     for axes, words in zip(panels[:, 0], ("anchor", "same class,\nfar away", "other class,\nclose"), strict=True):
         axes.set_ylabel(words, fontsize=12, rotation=0, ha="right", va="center")
-    _save(figure, path)
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG, or as PNG where the path says so, with the same bytes each time, and close it."""
+    buffer = io.BytesIO()
+    if path.suffix == ".png":  # pictures of many images: as SVG they would be large
+        figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
+    else:
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    write_bytes(path, buffer.getvalue())
 
 
 def _picture(axes: Axes, image: NDArray[np.uint8], words: str, colour: str, bold: bool = False) -> None:
@@ -217,13 +228,3 @@ def _shown(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _line(axes: Axes, method: str, x: list[float], y: list[float]) -> None:
     axes.plot(x, y, STYLES[method], color=COLOURS[method], linewidth=2.5, label=method)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    buffer = io.BytesIO()
-    if path.suffix == ".png":  # pictures of many images: as SVG they would be large
-        figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
-    else:
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    write_bytes(path, buffer.getvalue())
