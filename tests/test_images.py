@@ -54,3 +54,19 @@ def test_the_same_draws_give_the_same_images():
     first = kept.augmented(rows, np.random.default_rng(5))
     assert torch.equal(first, kept.augmented(rows, np.random.default_rng(5)))
     assert not torch.equal(first, kept.augmented(rows, np.random.default_rng(6)))
+
+
+def test_cutout_blackens_one_square_of_a_third_of_the_side():
+    _, kept = store("crop_flip_cutout", side=18)
+    _, without = store("crop_flip", side=18)
+    rows = np.arange(10).repeat(60)
+    found = kept.augmented(rows, np.random.default_rng(3)).numpy()
+    whole = without.augmented(rows, np.random.default_rng(3)).numpy()  # the same shifts and mirror images
+    sides = set()
+    for image, plain in zip(found, whole, strict=True):
+        changed = np.argwhere((image != plain).any(0))  # all is equal outside their bounds
+        if len(changed):
+            (top, left), (bottom, right) = changed.min(0), changed.max(0) + 1
+            assert (image[:, top:bottom, left:right] == 0).all()
+            sides |= {bottom - top, right - left}
+    assert sides == {1, 2, 3, 4, 5, 6}  # the square may begin or end outside

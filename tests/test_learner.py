@@ -5,7 +5,6 @@ import pytest
 import torch
 from helpers import tiny_learner, tiny_params
 
-from oneshot.learner import make_optimizer
 from oneshot.losses import batch_triplet_loss
 from oneshot.sampling import Batch
 
@@ -42,18 +41,3 @@ def test_proxies_learn_only_under_an_identity_loss():
     with_, without = tiny_learner(tiny_params()), tiny_learner(tiny_params(identity_weight=0.0))
     assert any(weight is with_.proxies for weight in with_.weights())
     assert not any(weight is without.proxies for weight in without.weights())
-
-
-def test_decay_spares_all_but_convolutions():
-    learner = tiny_learner(tiny_params())
-    decayed, spared = make_optimizer(learner.weights(), "sgd", 0.1, 0.9, 0.01).param_groups
-    assert {w.ndim for w in decayed["params"]} == {4} and decayed["weight_decay"] == 0.01
-    assert 4 not in {w.ndim for w in spared["params"]} and spared["weight_decay"] == 0
-    assert len(decayed["params"]) + len(spared["params"]) == len(learner.weights())
-
-
-def test_momentum_is_nesterovs_or_adams_beta1():
-    weights = [torch.zeros(2, requires_grad=True)]
-    assert make_optimizer(weights, "adam", 0.1, 0.0, 0.0).defaults["betas"] == (0.0, 0.999)
-    assert make_optimizer(weights, "sgd", 0.1, 0.9, 0.0).defaults["nesterov"]
-    assert not make_optimizer(weights, "sgd", 0.1, 0.0, 0.0).defaults["nesterov"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny_learner, tiny_params
+from PIL import Image
 from torch import nn
 
 from oneshot.classic import ClassicTraining
@@ -11,6 +12,7 @@ from oneshot.errors import UserError
 from oneshot.network import (
     ResidualBlock,
     SiameseNetwork,
+    _views,
     batch_norms,
     channel_statistics,
     embed,
@@ -175,7 +177,7 @@ def test_a_warm_start_takes_a_models_weights_and_counts_its_images(tmp_path):
         new_network(params.model_copy(update={"resnet_widths": [4, 8, 32]}), [120.0], [60.0])
 
 
-@pytest.mark.parametrize("views", [2, 10])
+@pytest.mark.parametrize("views", [2, 10, 12])
 def test_views_do_not_tell_an_image_from_its_mirror_image(views):
     net, batch = network(), images(4)
     vectors, mirrored = embed(net, batch, views), embed(net, batch.flip(3), views)
@@ -194,6 +196,16 @@ def test_ten_views_are_the_image_and_four_shifted_ones_each_beside_its_mirror_im
                     view[:, :, y, x] = batch[:, :, y + down, x + right]
         expected += embed(net, view, 1) + embed(net, view.flip(3), 1)
     torch.testing.assert_close(embed(net, batch, 10), nn.functional.normalize(expected, dim=1))
+
+
+def test_twelve_views_add_the_enlarged_image_beside_its_mirror_image():
+    net, batch = network(), images(3)
+    planes = [Image.fromarray(plane) for plane in batch.numpy().astype(np.float32).reshape(-1, 16, 16)]
+    larger = [np.asarray(plane.resize((20, 20), Image.Resampling.BICUBIC)) for plane in planes]
+    larger = torch.from_numpy(np.stack(larger).reshape(3, 3, 20, 20))
+    ten = sum(net.eval()(view) for view in _views(batch, 10))
+    expected = (ten + net(larger) + net(larger.flip(3))).detach()
+    torch.testing.assert_close(embed(net, batch, 12), nn.functional.normalize(expected, dim=1), rtol=1e-3, atol=1e-4)
 
 
 def test_embedding_in_pieces_changes_nothing():

@@ -61,7 +61,7 @@ def test_committed_parameters_are_valid():
         ("adapt_meta_steps", [5], "must be 6 numbers"),
         ("adapt_classic_learning_rate", [0.1, 0.1, 0], "must be above 0"),
         ("drop_duplicates", 1, "must be true or false"),
-        ("views", 3, "must be one of 1, 2, 10"),
+        ("views", 3, "must be one of 1, 2, 10, 12"),
         ("views", True, "must be a whole number"),
         ("adapt_shots", 5, "must be a list such as [1, 5]"),
         ("adapt_shots", [1, 1], "must not repeat"),

@@ -32,7 +32,7 @@ def trained_on_task(params, step, task, start):
 @pytest.mark.parametrize("tasks", [1, 3])
 def test_outer_step_is_the_papers_formula(tasks):
     """phi <- phi + epsilon * mean over tasks of (phi_task - phi), algorithm 2 of Nichol et al. 2018."""
-    params = tiny_params(meta_tasks=tasks, meta_step=0.3, meta_momentum=0.0, weight_decay=0.0)
+    params = tiny_params(inner_optimizer="sgd", meta_tasks=tasks, meta_step=0.3, meta_momentum=0.0, weight_decay=0.0)
     learner = tiny_learner(params)
     start = copy.deepcopy(learner.state_dict())
     before = weights_of(learner)

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from oneshot.compute import Compute
 from oneshot.images import ImageStore
-from oneshot.learner import make_optimizer
 from oneshot.losses import random_triplet_loss
 from oneshot.network import SiameseNetwork
+from oneshot.optimizers import make_optimizer
 from oneshot.params import Params
 from oneshot.sampling import ClassPool
 

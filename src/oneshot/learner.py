@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,6 +10,7 @@ from oneshot.compute import Compute
 from oneshot.images import ImageStore, to_device
 from oneshot.losses import batch_triplet_loss, identity_loss, random_triplet_loss
 from oneshot.network import SiameseNetwork
+from oneshot.optimizers import make_optimizer
 from oneshot.params import Params
 from oneshot.sampling import Batch, ClassPool
 
@@ -78,18 +77,6 @@ class Learner(nn.Module):
         return [*self.network.parameters(), *([self.proxies] if self.params.identity_weight else [])]
 
     def optimizer(self, kind: str, learning_rate: float, momentum: float) -> torch.optim.Optimizer:
-        """`sgd` (Nesterov where momentum is above 0) or `adam` (beta1 = momentum) over `weights()`."""
-        return make_optimizer(self.weights(), kind, learning_rate, momentum, self.params.weight_decay)
-
-
-def make_optimizer(
-    weights: Sequence[Tensor], kind: str, learning_rate: float, momentum: float, weight_decay: float
-) -> torch.optim.Optimizer:
-    """An optimizer whose decay spares everything but convolutions: batch norm undoes the scale of those alone."""
-    groups = [
-        {"params": [w for w in weights if w.ndim == 4], "weight_decay": weight_decay},
-        {"params": [w for w in weights if w.ndim != 4], "weight_decay": 0.0},
-    ]
-    if kind == "adam":
-        return torch.optim.Adam(groups, lr=learning_rate, betas=(momentum, 0.999))
-    return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)
+        """An optimizer of `kind` over `weights()`."""
+        decay, bf16 = self.params.weight_decay, self.compute.bf16
+        return make_optimizer(self.weights(), kind, learning_rate, momentum, decay, bf16)

@@ -141,7 +141,7 @@ class SiameseNetwork(nn.Module):
         self.embedding_norm = nn.BatchNorm1d(self.dimensions) if embedding_norm else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed images (B, C, H, W) of uint8, 0..255, as float32 unit vectors (B, dimensions)."""
+        """Embed images (B, C, H, W) of uint8 or float32, 0..255, as float32 unit vectors (B, dimensions)."""
         x = ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         return F.normalize(self.embedding_norm(self.backbone(x)).float(), dim=1)
 
@@ -239,7 +239,8 @@ def embed(network: SiameseNetwork, images: Tensor, views: int, batch: int = 500)
 
     Args:
         views: of each image, the normalised mean of whose embeddings is taken: 1, the image; 2, also its mirror image;
-            10, also both shifted by a sixteenth of the side, half of what training shifts, to each corner.
+            10, also both shifted by a sixteenth of the side, half of what training shifts, to each corner; 12, also
+            both enlarged by a quarter.
     """
     network.eval()
     vectors = []
@@ -261,6 +262,11 @@ def _views(images: Tensor, views: int) -> Iterator[Tensor]:
         yield view
         if views > 1:
             yield view.flip(3)
+    if views > 10:
+        larger = (height + height // 4, width + width // 4)
+        view = F.interpolate(images.float(), larger, mode="bicubic", antialias=True)
+        yield view
+        yield view.flip(3)
 
 
 def save_model(path: str | Path, network: SiameseNetwork, about: dict[str, Any], half: bool = False) -> None:

@@ -75,13 +75,13 @@ class Params(BaseModel):
     identity_weight: Weight
     identity_scale: Positive
     label_smoothing: Annotated[Float, Field(ge=0, le=0.9)]
-    augmentation: Literal["none", "crop", "crop_flip"]
+    augmentation: Literal["none", "crop", "crop_flip", "crop_flip_cutout"]
 
     image_budget: Count
     batch_size: Annotated[Int, Field(ge=4, le=10**6)]
 
     classic_batch_classes: Two
-    classic_optimizer: Literal["sgd", "adam"]
+    classic_optimizer: Literal["sgd", "adam", "muon"]
     classic_learning_rate: Positive
     classic_momentum: Momentum
     classic_schedule: Literal["one_cycle", "constant"]
@@ -94,7 +94,7 @@ class Params(BaseModel):
     meta_batch_norm: Literal["reestimate", "interpolate"]
     task_classes: Annotated[Int, Field(ge=1, le=10**6)]
     inner_steps: Annotated[Int, Field(ge=1, le=10**6)]
-    inner_optimizer: Literal["sgd", "adam"]
+    inner_optimizer: Literal["sgd", "adam", "muon"]
     inner_learning_rate: Positive
     inner_momentum: Momentum
     inner_state: Literal["reset", "keep"]
@@ -105,7 +105,7 @@ class Params(BaseModel):
     fixed_threshold: Annotated[Float, Field(ge=-1, le=1)]
 
     evaluate_unseen: bool
-    views: Annotated[Int, Field(ge=1, le=10)]
+    views: Annotated[Int, Field(ge=1, le=12)]
     episode_draws: Two
     episode_count: Two
     episode_ways: Two
@@ -135,7 +135,7 @@ class Params(BaseModel):
 # What is known of a data set before it is there: classes, and training images of the class with the fewest.
 _KNOWN = {"cifar100": (100, 500), "mnist": (10, 5421), "digits": (10, 120)}
 _UNKNOWN = (10**7, 10**7)  # a folder of pictures: later stages find out
-VIEWS = (1, 2, 10)  # of an image, that `network.embed` knows
+VIEWS = (1, 2, 10, 12)  # of an image, that `network.embed` knows
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:

@@ -1,0 +1,98 @@
+"""SGD, Adam, and Muon beside torch's own and beside a singular value decomposition."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny_learner, tiny_params
+
+from oneshot.optimizers import Muon, make_optimizer, orthogonal
+
+
+def test_decay_spares_all_but_convolutions():
+    learner = tiny_learner(tiny_params())
+    decayed, spared = make_optimizer(learner.weights(), "sgd", 0.1, 0.9, 0.01).param_groups
+    assert {w.ndim for w in decayed["params"]} == {4} and decayed["weight_decay"] == 0.01
+    assert 4 not in {w.ndim for w in spared["params"]} and spared["weight_decay"] == 0
+    assert len(decayed["params"]) + len(spared["params"]) == len(learner.weights())
+
+
+def test_momentum_is_nesterovs_or_adams_beta1():
+    weights = [torch.zeros(2, requires_grad=True)]
+    assert make_optimizer(weights, "adam", 0.1, 0.0, 0.0).defaults["betas"] == (0.0, 0.999)
+    assert make_optimizer(weights, "sgd", 0.1, 0.9, 0.0).defaults["nesterov"]
+    assert not make_optimizer(weights, "sgd", 0.1, 0.0, 0.0).defaults["nesterov"]
+
+
+@pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24), (1, 9)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_orthogonal_equals_the_decomposition(shape, dtype):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, vt = torch.linalg.svd(matrix, full_matrices=False)
+    found = orthogonal(matrix, dtype)
+    assert found.dtype == torch.float32
+    in_its_bases = u.T @ found @ vt.T  # a diagonal matrix where the singular vectors are kept
+    assert (in_its_bases.diagonal() > 0.5).all() and (in_its_bases.diagonal() < 1.3).all()
+    off = in_its_bases - torch.diag(in_its_bases.diagonal())
+    assert off.abs().max() < (0.05 if dtype == torch.bfloat16 else 1e-4)
+
+
+def test_orthogonal_bears_a_matrix_of_zeros():
+    assert (orthogonal(torch.zeros(4, 9), torch.float32) == 0).all()
+
+
+def steps_of(optimizer, weights, gradients, before_step=lambda: None):
+    for step in gradients:
+        for weight, gradient in zip(weights, step, strict=True):
+            weight.grad = gradient.clone()
+        before_step()
+        optimizer.step()
+
+
+def test_steps_on_convolutions_are_those_of_torch():
+    rng = torch.Generator().manual_seed(0)
+    weight = torch.randn(8, 3, 3, 3, generator=rng)
+    gradients = [[torch.randn(8, 3, 3, 3, generator=rng)] for _ in range(6)]
+    ours, theirs = weight.clone().requires_grad_(), weight.flatten(1).clone().requires_grad_()
+
+    def scale():
+        theirs.data *= 8**0.5 / theirs.data.norm()
+
+    steps_of(Muon([ours], 0.1, 0.9, bf16=True), [ours], gradients)
+    muon = torch.optim.Muon([theirs], 0.1, weight_decay=0.0, momentum=0.9)
+    steps_of(muon, [theirs], [[g.flatten(1)] for (g,) in gradients], scale)
+    # Columns are in another order, and bfloat16 has 8 bits: each step may differ by some hundredths of itself.
+    torch.testing.assert_close(ours.flatten(1), theirs, rtol=0, atol=0.005)
+
+
+def test_steps_on_all_else_are_those_of_sgd():
+    rng = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=rng) for shape in ((5,), (4, 6))]
+    gradients = [[torch.randn(w.shape, generator=rng) for w in start] for _ in range(5)]
+    ours, theirs = ([w.clone().requires_grad_() for w in start] for _ in range(2))
+    steps_of(Muon(ours, 0.1, 0.9), ours, gradients)
+    steps_of(torch.optim.SGD(theirs, 0.1, 0.9, nesterov=True), theirs, gradients)
+    for found, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_weights_without_a_gradient_stay():
+    weight = torch.ones(2, 2, 3, 3, requires_grad=True)
+    Muon([weight], 0.1, 0.9).step()
+    assert (weight == 1).all()
+
+
+def test_muon_goes_on_from_its_state():
+    rng = torch.Generator().manual_seed(0)
+    gradients = [[torch.randn(4, 2, 3, 3, generator=rng)] for _ in range(4)]
+    whole = torch.ones(4, 2, 3, 3, requires_grad=True)
+    steps_of(Muon([whole], 0.1, 0.9), [whole], gradients)
+
+    halved = torch.ones(4, 2, 3, 3, requires_grad=True)
+    first = Muon([halved], 0.1, 0.9)
+    steps_of(first, [halved], gradients[:2])
+    second = Muon([halved], 0.1, 0.9)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    steps_of(second, [halved], gradients[2:])
+    np.testing.assert_array_equal(halved.detach().numpy(), whole.detach().numpy())
