@@ -52,8 +52,9 @@ def trained(folder):
         {"inner_state": "reset", "meta_batch_norm": "interpolate"},
         {"inner_state": "keep", "inner_momentum": 0.9},
         {"inner_state": "keep", "inner_optimizer": "adam", "inner_momentum": 0.5, "inner_learning_rate": 0.001},
+        {"inner_state": "keep", "inner_optimizer": "muon", "inner_momentum": 0.9},
     ],
-    ids=["reset", "momentum", "adam"],
+    ids=["reset", "momentum", "adam", "muon"],
 )
 def test_two_processes_give_the_weights_of_one(project, changes):
     folder = project(**changes)

@@ -15,6 +15,7 @@ from oneshot.stage import run_stage
         (OSError(errno.ENOSPC, "No space left on device", "data/x"), "data/x: No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied", "metrics"), "metrics: Permission denied"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "results/x"), "results/x: not found"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found"), "directory found; free space or mend"),
         (MemoryError(), "out of memory"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"), "out of"),
     ],

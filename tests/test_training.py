@@ -57,9 +57,12 @@ def test_outputs_and_equal_bytes(project, method):
 
 @pytest.mark.parametrize(("method", "tasks"), [(ClassicTraining, 1), (ReptileTraining, 1), (ReptileTraining, 2)])
 @pytest.mark.parametrize("stop_after", [1, 4, 9])
-def test_killed_anywhere_and_resumed_gives_the_same_bytes(project, method, tasks, stop_after, monkeypatch):
-    adam = {"inner_state": "keep", "inner_optimizer": "adam", "inner_learning_rate": 0.001}
-    params = tiny_params(checkpoint_steps=2, image_budget=240 * tasks, meta_tasks=tasks, **adam)
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_killed_anywhere_and_resumed_gives_the_same_bytes(project, method, tasks, stop_after, optimizer, monkeypatch):
+    changes = {"inner_state": "keep", "inner_optimizer": optimizer, "inner_learning_rate": 0.001}
+    if optimizer == "muon":
+        changes |= {"classic_optimizer": optimizer, "inner_momentum": 0.9}
+    params = tiny_params(checkpoint_steps=2, image_budget=240 * tasks, meta_tasks=tasks, **changes)
     whole = run(project, method, params)
 
     class Killed(BaseException):

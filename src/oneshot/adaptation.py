@@ -19,7 +19,7 @@ from oneshot.compute import Compute
 from oneshot.images import ImageStore
 from oneshot.losses import random_triplet_loss
 from oneshot.network import SiameseNetwork
-from oneshot.optimizers import make_optimizer
+from oneshot.optimizers import make_optimizer, scale_rows
 from oneshot.params import Params
 from oneshot.sampling import ClassPool
 
@@ -104,8 +104,7 @@ def adapt_metric(
     """
     matrix = torch.eye(dimensions, requires_grad=True)
     for _ in _steps(params, [matrix], lambda rows: vectors(rows) @ matrix.T, pool, classes, rng, pace):
-        with torch.no_grad():
-            matrix.mul_(dimensions**0.5 / matrix.norm())  # cosines do not mind, and it cannot grow without bound
+        scale_rows(matrix)  # cosines do not mind, and it cannot grow without bound
     return Metric(matrix.detach())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Coefficients and number of the iterations that Muon's authors tuned: singular values end between 0.7 and 1.2.
+# Coefficients and number of the iterations, as Muon's authors tuned them.
 NEWTON_SCHULZ, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 
 
@@ -68,17 +68,23 @@ class Muon(torch.optim.Optimizer):
                 buffer = state["momentum_buffer"].mul_(group["momentum"]).add_(weight.grad)
                 step = weight.grad.add(buffer, alpha=group["momentum"])
                 if weight.ndim == 4:
-                    weight.mul_(len(weight) ** 0.5 / weight.norm())
+                    scale_rows(weight)
                     last = step.permute(0, 2, 3, 1)  # as it lies in memory; the order of columns does not matter
                     step = orthogonal(last.flatten(1), self.dtype).view(last.shape).permute(0, 3, 1, 2)
                 weight.sub_(step, alpha=group["lr"])
 
 
+@torch.no_grad()
+def scale_rows(weight: Tensor) -> None:
+    """Scale `weight` (N, ...), in place and as a whole, to rows of norm 1 in the mean of their squares."""
+    weight.mul_(len(weight) ** 0.5 / weight.norm())
+
+
 def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     """About the (semi-)orthogonal matrix nearest to `matrix` (M, N): U V^T of its U S V^T; float32.
 
-    Newton-Schulz iterations lead singular values to 1, of which they fall short by up to a third (Jordan et al. 2024).
-    That matters little, and matrix products alone are needed.
+    Newton-Schulz iterations need matrix products alone. They leave singular values near 1, not at it, which matters
+    little (Jordan et al. 2024).
     """
     a, b, c = NEWTON_SCHULZ
     x = (matrix / (matrix.norm() + 1e-7)).to(dtype)

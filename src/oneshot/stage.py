@@ -16,9 +16,9 @@ def run_stage(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         _stop(str(error))
-    except FileNotFoundError as error:
-        _stop(f"{error.filename}: not found; run `dvc repro`, which makes it")
-    except OSError as error:  # disk full, read-only folder, no permission
+    except OSError as error:  # no such file, disk full, read-only folder, no permission
+        if isinstance(error, FileNotFoundError) and error.filename:  # without: no place for temporary files
+            _stop(f"{error.filename}: not found; run `dvc repro`, which makes it")
         where, what = error.filename or "file", error.strerror or error
         _stop(f"{where}: {what}; free space or mend the permissions, then run again")
     except (MemoryError, RuntimeError) as error:  # torch has kinds of its own for a failed allocation
