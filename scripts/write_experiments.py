@@ -52,7 +52,7 @@ BESIDE = {  # studies beside the default: names with the words for them, and a h
     (("adapt_all_weights", "all weights adapted"),): "Adapting all weights in place of a linear map",
 }
 ADAPTATIONS = {  # grids of scripts/search_adaptation.py, and what moved
-    "adaptation": "a linear map: what the default does",
+    "adaptation": "a linear map, as the default does, of networks trained by SGD",
     "adaptation_all_weights": "all weights of networks of an earlier default",
 }
 Study = dict[str, Any]
@@ -158,11 +158,11 @@ def page(root: Path) -> str:
     if (root / "studies/thresholds.csv").exists():
         parts += [
             "## Which threshold to take from seen classes, on validation classes",
-            "Points of binary accuracy that validation classes lose, against the threshold that is best for them, "
-            "where seen classes' held-out images give it by these criteria (`scripts/search_threshold.py`). The "
-            "longer a training, the further apart it pulls the classes that it sees, and only those: their own best "
-            "threshold is too high for new ones. At a fixed rate of false positives among seen classes, a lower one is "
-            "taken; the rate that suits falls as trainings grow longer.",
+            "With networks trained by SGD: points of binary accuracy that validation classes lose, against their best "
+            "threshold, where seen classes' held-out images give it by these criteria "
+            "(`scripts/search_threshold.py`). The longer a training, the further apart it pulls the classes that it "
+            "sees, and only those: their own best threshold is too high for new ones. At a fixed rate of false "
+            "positives among seen classes, a lower one is taken; the rate that suits falls as trainings grow longer.",
             criteria_table(root),
         ]
     for prefix, what in ADAPTATIONS.items():
