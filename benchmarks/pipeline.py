@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parents[1]
 # Fewer of everything that repeats. What a stage holds at a time stays, but for some tens of MiB of scores.
 FEWER = {
     "image_budget": 20_000,
-    "views": 1,
     "adapt_draws": 1,
     "adapt_episodes": 2,
     "episode_draws": 20,

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 MOST_DIFFERENCE = 20.0  # root mean square over all values, in units of 0..255
 _SIDE = 8  # images are compared at this side first
-_BLOCK = 500
+_BLOCK = 100  # images compared with all others at a time: their distances are what takes memory here
 
 
 def near_copies(
