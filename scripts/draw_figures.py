@@ -59,7 +59,7 @@ def pipeline(path: Path) -> None:
     for y, words in zip(rows, images, strict=True):
         axes.text(5.0, y, words, fontsize=TEXT, ha="center", va="center", color=INK, linespacing=1.25)
 
-    trainings = {"classic": "batches of all seen classes", "meta": "Reptile: many small tasks"}
+    trainings = {"classic": "batches of all seen classes", "meta": "Reptile: one task after another"}
     for method, x in (("classic", 1.95), ("meta", 8.05)):
         colour = COLOURS[method]
         _panel(axes, (x - 1.8, 1.65), 3.6, 5.1, TINTS[method])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, variance
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 from markdown import markdown_table
 from run_studies import load_result, load_studies
+from scipy.stats import t as student_t
 
 from oneshot.comparison import HEADLINES, METHODS, flat
 from oneshot.episodes import confidence
@@ -59,6 +60,11 @@ Study = dict[str, Any]
 
 BASE, SEEDS = "ablation_none", "ablation_seed_"  # the short run that changes nothing, and it with other random numbers
 BOOTSTRAPS = 10_000
+SEEDS_TABLE = (
+    "`± t`: half-width of Student's 95 % interval over seeds, for the difference paired by seed. `classes`: 95 % "
+    f"interval of a bootstrap over the unseen classes ({BOOTSTRAPS:,} draws), each class's mean over the seeds taken "
+    "as its figure."
+)
 
 
 def main() -> None:
@@ -87,10 +93,8 @@ def page(root: Path) -> str:
     """The whole page, from the project in `root`."""
     studies = load_studies()
     done = finished(root)
-    default: Study = {method: read_json(root / f"metrics/{method}.json") for method in METHODS}
-    default["classes"] = read_table(root / "plots/novel_classes.csv")
-    seed = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["seed"]
-    runs = {f"seed {seed}": default} | {n.replace("_", " "): s for n, s in done.items() if n.startswith("seed_")}
+    runs = seeds(root)
+    default = next(iter(runs.values()))
     others = {n: s for n, s in done.items() if n.startswith(("draw_", "unseen_"))}
     short = short_runs(done)
     parts = [
@@ -99,14 +103,13 @@ def page(root: Path) -> str:
         "[studies/runs.yaml](../studies/runs.yaml) is a run of the pipeline: `make studies` makes those that are "
         f"missing. Done so far, with the present default: {len(done)} of {len(studies)}.{missing(done)}",
         f"## The default, {len(runs)} seed{'s' if len(runs) > 1 else ''}, in %",
-        "`± t`: half-width of Student's 95 % interval over seeds. `classes`: 95 % interval of a bootstrap over the "
-        f"unseen classes ({BOOTSTRAPS:,} draws), each class's mean over the seeds taken as its figure.",
+        SEEDS_TABLE,
         seeds_table(runs),
         "## What adaptation gains, in points of triplet accuracy",
         "Paired: the same seeds, classes and supports; 95 % intervals (Student's) over classes, each class's mean over "
         "the seeds taken as its figure. "
-        "*Prototype*: how often an image of the class is nearer to the mean of the same supports "
-        "than one of another class.",
+        "*Prototype*: how often an image of the class is nearer to the mean of the same supports than one of another "
+        "class, to the frozen network and to the adapted one, in %.",
         gains_table(runs),
         "## One threshold or several, in %",
         thresholds_table(default),
@@ -135,24 +138,24 @@ def page(root: Path) -> str:
         parts += [
             "## Ablations, on validation classes",
             "Short trainings, judged on ten validation classes; the unseen classes take no part. Each line changes one "
-            "choice of the first line, which is the default but for SGD in place of Muon and no cutout (both came "
-            "later and have lines of their own), ten views in place of twelve, the number of images and the validation "
-            "classes. "
-            f"{luck(short)}",
+            "choice of the first line, or a few that go together. That first line is the default but for SGD in place "
+            "of Muon and no cutout, which came later, ten views in place of twelve, the number of images and the "
+            f"validation classes. {luck(short)}",
             "![What each change costs or brings, in points of triplet accuracy](ablations.svg)",
             "### What each part of the recipe brings, in %",
             ablation_table(groups[0], changes),
             "### What makes Reptile work or break, in %",
             ablation_table({BASE: short[BASE]} | groups[1], changes, ["meta"]),
             "### More images, in %",
-            "The reference's first hypothesis: more iterations help.",
+            "The reference supposed that more iterations would help.",
             ablation_table({BASE: short[BASE]} | longer, changes),
         ]
     if (root / "studies/search.csv").exists():
         parts += [
             "## The search that settled the default, on validation classes",
-            "Written down as the search went, against settings of its time. Each line repeats with `python "
-            "scripts/run_config.py configs/ablation.yaml --set image_budget=IMAGES --set NAME=VALUE ...`.",
+            "Written down as the search went, against settings of its time. Each line repeats, but for luck of a few "
+            "tenths of a point, with `python scripts/run_config.py configs/ablation.yaml --set image_budget=IMAGES "
+            "--set NAME=VALUE ...`.",
             search_table(root),
         ]
     if (root / "studies/thresholds.csv").exists():
@@ -176,6 +179,15 @@ def page(root: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def seeds(root: Path) -> dict[str, Study]:
+    """The default's run and, after it, those that differ in nothing but the seed."""
+    default: Study = {method: read_json(root / f"metrics/{method}.json") for method in METHODS}
+    default["classes"] = read_table(root / "plots/novel_classes.csv")
+    seed = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["seed"]
+    others = {name.replace("_", " "): study for name, study in finished(root).items() if name.startswith("seed_")}
+    return {f"seed {seed}": default} | others
+
+
 def missing(done: dict[str, Study]) -> str:
     """A sentence on the lines that have no figures."""
     names = [f"`{name}`" for name in load_studies() if name not in done]
@@ -194,8 +206,9 @@ def seeds_table(runs: dict[str, Study]) -> str:
                 low, high = bootstrap([[r[f"{method}_{column}"] for r in run["classes"]] for run in runs.values()])
                 cell += f" (classes {100 * low:.1f} to {100 * high:.1f})"
             row.append(cell)
-        rows.append(row)
-    return markdown_table(["measure", "key", *METHODS], rows)
+        classic, meta = (np.array([flat(run[method])[key] for run in runs.values()]) for method in METHODS)
+        rows.append([*row, interval(meta - classic, " t")])
+    return markdown_table(["measure", "key", *METHODS, "meta - classic"], rows)
 
 
 def gains_table(runs: dict[str, Study]) -> str:
@@ -206,10 +219,13 @@ def gains_table(runs: dict[str, Study]) -> str:
         adapted, frozen = ({m: _column(runs, f"{m}_{c}") for m in METHODS} for c in _columns(name))
         cells = [interval(adapted[m] - frozen[m], "") for m in METHODS]
         cells.append(interval(adapted["meta"] - adapted["classic"], ""))
-        prototypes = [100 * float(_column(runs, f"{m}_{name}_prototype_accuracy_frozen").mean()) for m in METHODS]
-        rows.append([name.removeprefix("adapted_"), *cells, *(f"{value:.2f}" for value in prototypes)])
+        for method in METHODS:
+            key = f"{method}_{name}_prototype_accuracy"
+            frozen_mean, adapted_mean = (100 * _column(runs, column).mean() for column in (f"{key}_frozen", key))
+            cells.append(f"{frozen_mean:.2f}, {adapted_mean:.2f}")
+        rows.append([name.removeprefix("adapted_"), *cells])
     heading = ["images", "classic, over frozen", "meta, over frozen", "meta over classic, both adapted"]
-    return markdown_table([*heading, "classic, frozen, prototype", "meta, frozen, prototype"], rows)
+    return markdown_table([*heading, *(f"{m}, prototype: frozen, adapted" for m in METHODS)], rows)
 
 
 def _columns(name: str) -> tuple[str, str]:
@@ -297,20 +313,33 @@ def validation_one_shot(metrics: Any) -> float:
     return float(metrics["validation"]["one_shot"]["accuracy"])
 
 
-def spread(short: dict[str, Study], method: str) -> tuple[int, float]:
-    """How many seeds the unchanged short run has, and the standard deviation of its triplet accuracy over them."""
-    figures = [validation_triplet(short[name][method]) for name in short if name == BASE or name.startswith(SEEDS)]
-    return len(figures), stdev(figures) if len(figures) > 1 else 0.0
+def unchanged(short: dict[str, Study], method: str) -> list[float]:
+    """Triplet accuracy of the short run that changes nothing, once for each seed."""
+    return [validation_triplet(short[name][method]) for name in short if name == BASE or name.startswith(SEEDS)]
+
+
+def band(short: dict[str, Study]) -> float:
+    """Half-width of the 95 % interval of the difference between one run and the mean of the unchanged ones.
+
+    Student's, with the variance over seeds pooled over both trainings; 0 where there is one seed.
+    """
+    figures = [unchanged(short, method) for method in METHODS]
+    if (seeds := len(figures[0])) < 2:
+        return 0.0
+    pooled = mean(variance(values) for values in figures)
+    return float(student_t.ppf(0.975, len(METHODS) * (seeds - 1))) * (pooled * (1 + 1 / seeds)) ** 0.5
 
 
 def luck(short: dict[str, Study]) -> str:
     """A sentence on what luck does to a line of the table."""
-    (seeds, classic), (_, meta) = (spread(short, method) for method in METHODS)
-    if seeds < 2:
+    classic, meta = (unchanged(short, method) for method in METHODS)
+    if len(classic) < 2:
         return "How much of a difference is luck, other seeds have yet to show."
     return (
-        f"Over {seeds} seeds the unchanged line has a standard deviation of {100 * classic:.2f} (classic) and "
-        f"{100 * meta:.2f} points (meta) of triplet accuracy: differences of less than thrice that are within luck."
+        f"Over {len(classic)} seeds the unchanged line has a mean of {100 * mean(classic):.2f} (classic) and "
+        f"{100 * mean(meta):.2f} % (meta) of triplet accuracy. From these means, less than {100 * band(short):.2f} "
+        "points may be luck: so far apart lie 95 % of single runs, by Student's interval, for one line; among so many "
+        "lines, one or two will pass it by luck."
     )
 
 
@@ -318,11 +347,10 @@ def draw_ablations(short: dict[str, Study], path: Path) -> None:
     """A line for each change: how far triplet accuracy on validation classes moves, classic and meta."""
     names = [name for name in short if not name.startswith(SEEDS) and name != BASE]
     figure, axes = plt.subplots(figsize=(10, 0.36 * len(names) + 1.6))
-    widest = max(spread(short, method)[1] for method in METHODS)
-    axes.axvspan(-300 * widest, 300 * widest, color="#EEEEEE", label="luck")
+    axes.axvspan(-100 * band(short), 100 * band(short), color="#EEEEEE", label="luck")
     axes.axvline(0, color="grey", linewidth=1)
     for method, marker, shift in (("classic", "o", -0.12), ("meta", "D", 0.12)):
-        base = validation_triplet(short[BASE][method])
+        base = mean(unchanged(short, method))
         shown = [n for n in names if method == "meta" or not n.startswith("meta_")]  # those change Reptile alone
         moved = [100 * (validation_triplet(short[name][method]) - base) for name in shown]
         places = [names.index(name) + shift for name in shown]
@@ -330,7 +358,9 @@ def draw_ablations(short: dict[str, Study], path: Path) -> None:
     axes.set_yticks(range(len(names)), [short[name]["why"] for name in names])
     axes.tick_params(axis="y", labelsize=10)
     axes.invert_yaxis()
-    axes.set(xlabel="points of triplet accuracy on validation classes,\nagainst the run that changes nothing")
+    axes.set(
+        xlabel="points of triplet accuracy on validation classes,\nagainst the mean of the runs that change nothing"
+    )
     axes.legend(loc="best")
     save(figure, path)
 

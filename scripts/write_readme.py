@@ -19,6 +19,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+import write_experiments
 import write_speed
 from markdown import markdown_table
 
@@ -84,15 +85,24 @@ def results(root: Path) -> str:
     metrics = {method: flat(read_json(file)) for method, file in files.items()}
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     there = [f"![{words}]({path})" for path, words in PICTURES.items() if (root / path).exists()]
-    parts = [
-        "### Classic beside meta",
+    runs = write_experiments.seeds(root)
+    parts = []
+    if len(runs) > 1:
+        parts += [
+            f"### Classic beside meta, means over {len(runs)} seeds, in %",
+            write_experiments.SEEDS_TABLE,
+            write_experiments.seeds_table(runs),
+        ]
+    parts += [
+        f"### Classic beside meta, seed {params['seed']}",
+        "What `dvc repro` gives, here and in the tables and pictures below.",
         _headlines(metrics),
         "### Adapted to one unseen class at a time, in %",
         _adaptation(metrics),
         "### One-shot and five-shot classification among all unseen classes",
         _episodes(metrics),
         "### Beside the reference",
-        _beside_reference(metrics, params),
+        _beside_reference(metrics, params, list(runs.values())),
         "### How it was obtained",
         _setting(root, params),
         *there,
@@ -146,9 +156,10 @@ def _adapted_homes(metrics: dict[str, Figures]) -> list[tuple[str, str]]:
     return [(match[1], match[2]) for match in found if match]
 
 
-def _beside_reference(metrics: dict[str, Figures], params: dict[str, Any]) -> str:
-    """The reference's figures beside those of the same protocol here."""
+def _beside_reference(metrics: dict[str, Figures], params: dict[str, Any], runs: list[dict[str, Any]]) -> str:
+    """The reference's figures beside those of the same protocol here, of the default and means over its seeds."""
     rows = []
+    over_seeds = [f"{len(runs)} seeds, calibrated"] if len(runs) > 1 else []
     for method, words, theirs, key in REFERENCE:
         fixed = metrics[method].get(key.replace("binary_accuracy", "binary_accuracy_fixed"))
         rows.append(
@@ -157,12 +168,13 @@ def _beside_reference(metrics: dict[str, Figures], params: dict[str, Any]) -> st
                 words,
                 f"{theirs:.2f}",
                 _percent(metrics[method].get(key)),
+                *(write_experiments.interval([flat(run[method])[key] for run in runs], " t") for _ in over_seeds),
                 _percent(fixed) if "binary" in key else "",
                 f"`{key}`",
             ]
         )
     at_fixed = f"here, threshold {params.get('fixed_threshold', '')}".rstrip()
-    return markdown_table(["training", "in %", "reference", "here, calibrated", at_fixed, "key"], rows)
+    return markdown_table(["training", "in %", "reference", "here, calibrated", *over_seeds, at_fixed, "key"], rows)
 
 
 def _setting(root: Path, params: dict[str, Any]) -> str:

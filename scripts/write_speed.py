@@ -70,7 +70,8 @@ def page(root: Path) -> str:
     if "scaling" in results:
         parts += [
             "## How cost grows",
-            "Microseconds an image through training (median and quartiles), as one size changes and all else stays.",
+            "Microseconds an image through training (median and quartiles), as one size changes and all else stays. "
+            "Batches of all sizes have 8 classes; all their triplets are compared, which are as the cube of the size.",
         ]
         for name, rows in results["scaling"]["found"].items():
             parts.append(

@@ -99,6 +99,15 @@ def test_a_class_is_the_mean_of_its_pictures(model: Path, pictures: Path, tmp_pa
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
+def test_the_nearest_prototype_wins_however_many_pictures_it_is_of(model: Path) -> None:
+    recognizer = Recognizer(model)
+    east, north, south = np.eye(4, dtype=np.float32)[0], np.eye(4, dtype=np.float32)[1], -np.eye(4, dtype=np.float32)[1]
+    spread = np.stack([0.6 * east + 0.8 * north, 0.6 * east + 0.8 * south])  # its mean lies due east, and is short
+    gallery = recognizer.gallery({"many": spread, "one": (0.8 * east + 0.6 * north)[None]})
+    (match,) = recognizer.matches(east[None], gallery)
+    assert match.nearest == "many" and match.score == pytest.approx(0.6)
+
+
 def test_single_pictures_are_classes_named_as_they_are(model: Path, pictures: Path, tmp_path: Path) -> None:
     for name in ("red", "stripes"):
         shutil.copy(pictures / name / "0.png", tmp_path / f"{name}.png")

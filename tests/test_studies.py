@@ -47,7 +47,7 @@ def metrics(shift):
 
 def classes(shift):
     columns = ["triplet_accuracy", "binary_accuracy", "adapted_1_triplet_accuracy", "adapted_all_triplet_accuracy"]
-    columns += [f"{name}_prototype_accuracy_frozen" for name in ("adapted_1", "adapted_all")]
+    columns += [f"{name}_prototype_accuracy{of}" for name in ("adapted_1", "adapted_all") for of in ("", "_frozen")]
     values = {f"{m}_{column}": 0.8 + shift + 0.01 * i for m in ("classic", "meta") for i, column in enumerate(columns)}
     return [{"class": "worm", **values}, {"class": "wolf", **values, "meta_adapted_1_triplet_accuracy": 0.5}]
 
@@ -74,6 +74,7 @@ def test_the_page_aggregates_seeds(project):
     # Mean of 90 and 92, and Student's t with one degree of freedom, 12.706, times the standard error 1.
     assert "91.00 ± t 12.71" in page
     assert "92.00 ± t 25.41" in page
+    assert "1.00 ± t 12.71 |" in page  # meta less classic: 0 and 2
     assert "+" not in page.split("## What adaptation gains")[0].split("seeds")[1]
 
 
@@ -90,6 +91,18 @@ def test_figures_of_another_default_count_as_missing(project):
     assert "2 seeds," in write_experiments.page(project)
     (project / "params.yaml").write_text("seed: 1\nweight_decay: 0.2\n")
     assert "1 seed," in write_experiments.page(project)
+
+
+def test_what_luck_does_to_one_run_beside_the_mean_of_three():
+    # Variances of 1 and 3 points^2 pool to 2; Student's t with 4 degrees of freedom is 2.776.
+    classic, meta = (0.80, 0.81, 0.82), (0.79, 0.79, 0.82)
+    runs = zip(("ablation_none", "ablation_seed_2", "ablation_seed_3"), classic, meta, strict=True)
+    validation = {
+        n: {m: {"validation": {"triplet_accuracy": v}} for m, v in (("classic", c), ("meta", r))} for n, c, r in runs
+    }
+    changed = {"ablation_norm": {m: {"validation": {"triplet_accuracy": 0.5}} for m in ("classic", "meta")}}
+    assert write_experiments.band(validation | changed) == pytest.approx(0.02776 * (2 * 4 / 3) ** 0.5, rel=1e-3)
+    assert write_experiments.band({"ablation_none": validation["ablation_none"]}) == 0
 
 
 def test_a_bootstrap_of_equal_classes_has_no_width():

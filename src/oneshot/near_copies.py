@@ -1,4 +1,4 @@
-"""Near-copies: test images that training has seen all but the same (Barz and Denzler 2020 found them in CIFAR).
+"""Near-copies: test images with all but the same one among the training images (Barz and Denzler 2020, in CIFAR).
 
 Exact copies are left out of training by the split. Near ones stay; figures without them say how much they matter.
 """

@@ -43,7 +43,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Match:
-    """The class that a picture is most like: its name, None below the threshold, the score, and the nearest name.
+    """The class whose prototype is nearest: its name, None below the threshold, the score, and its name in any case.
 
     The score is the mean cosine between the picture and the class's enrolled pictures, -1..1.
     """
@@ -190,10 +190,12 @@ class Recognizer:
     def matches(self, vectors: np.ndarray, gallery: Gallery) -> list[Match]:
         """What each of the embeddings (N, D) is most like."""
         self.check(gallery)
-        scores = vectors @ gallery.means.T
+        # Ranked by prototypes, as evaluation does; means of few pictures are longer, and would win too often. The mean
+        # cosine is what compares with a threshold of pairs.
+        prototypes = gallery.means / np.maximum(np.linalg.norm(gallery.means, axis=1, keepdims=True), 1e-12)
         found = []
-        for row in scores:
-            nearest, score = gallery.names[int(row.argmax())], float(row.max())
+        for place, scores in zip((vectors @ prototypes.T).argmax(axis=1), vectors @ gallery.means.T, strict=True):
+            nearest, score = gallery.names[int(place)], float(scores[place])
             found.append(Match(nearest if score >= self.threshold else None, score, nearest))
         return found
 
