@@ -1,7 +1,7 @@
 """Choose the criterion of the threshold on validation classes: at which false-positive rate among seen classes?
 
-    python scripts/run_studies.py ablation_none twice_the_images four_times_the_images
-    python scripts/search_threshold.py runs/ablation_none runs/twice_the_images runs/four_times_the_images
+    python scripts/run_studies.py twice_as_the_default four_times_as_the_default cifar_fs
+    python scripts/search_threshold.py runs/twice_as_the_default runs/four_times_as_the_default runs/cifar_fs
 
 Prints and writes studies/thresholds.csv: for each run and training, the rate among seen classes of the threshold that
 is best for validation classes, and what each criterion, calibrated on seen classes, loses against that threshold.
