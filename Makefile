@@ -49,8 +49,9 @@ readme: $(INSTALLED) ## write the results and lists in README.md anew, after `dv
 	@$(BIN)/python scripts/write_experiments.py
 	@$(BIN)/python scripts/write_speed.py
 
-figures: $(INSTALLED) ## draw the pictures anew that explain the method in README.md
+figures: $(INSTALLED) ## draw the pictures anew that explain the method in README.md, and take those in examples/ from the data
 	@$(BIN)/python scripts/draw_figures.py
+	@$(BIN)/python scripts/write_examples.py
 
 report: $(INSTALLED) ## all pictures and tables of the last run in one file, report.html, that needs no network
 	@$(BIN)/python scripts/write_report.py

@@ -18,6 +18,7 @@ from dvc.cli import parse_args
 from helpers import ROOT
 from pydantic import ValidationError
 
+from oneshot import cli
 from oneshot.comparison import HEADLINES, METHODS, flat
 from oneshot.download import SOURCE
 from oneshot.errors import UserError
@@ -201,6 +202,21 @@ def test_metrics_that_are_explained_are_measured() -> None:
 def test_python_snippets_run(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     exec(compile(code, "README.md", "exec"), {})
+
+
+def test_networks_name_the_example_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    for name in ("examples", "models"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    commands = [line for line in COMMANDS if line.startswith("oneshot ") and "examples/" in line]
+    assert len(commands) == 3
+    for command in commands:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(shlex.split(command)[1:])
+        assert ended.value.code == 0
+    named = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("examples/new/")]
+    assert len(named) == 10
+    assert sum(Path(path).stem == name for path, _, name, *_ in named) > 3  # by chance one
 
 
 def fake_project(folder: Path) -> Path:
