@@ -56,7 +56,7 @@ figures: $(INSTALLED) ## draw the pictures anew that explain the method in READM
 report: $(INSTALLED) ## all pictures and tables of the last run in one file, report.html, that needs no network
 	@$(BIN)/python scripts/write_report.py
 
-bench: $(INSTALLED) ## measure speed and memory, after `dvc repro`, in a quarter of an hour on idle cores; PARTS=... for some of it
+bench: $(INSTALLED) ## measure speed and memory, after `dvc repro`, in twenty minutes on idle cores; PARTS=... for some of it
 	@$(BIN)/python benchmarks/bench.py $(PARTS)
 	@$(BIN)/python scripts/write_speed.py
 	@$(BIN)/python scripts/write_readme.py

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,11 @@ def apart(make: Callable[..., Work], *arguments: Any) -> Work:
 def _serve(pipe: Connection, make: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
     work = make(*arguments)
     pipe.send("ready")
-    while True:
-        pipe.recv()
-        work()
-        pipe.send("done")
+    with suppress(EOFError):  # the other side is done
+        while True:
+            pipe.recv()
+            work()
+            pipe.send("done")
 
 
 def spread(values: np.ndarray, digits: int = 3) -> dict[str, float]:
