@@ -185,8 +185,9 @@ def seeds(root: Path) -> dict[str, Study]:
     default: Study = {method: read_json(root / f"metrics/{method}.json") for method in METHODS}
     default["classes"] = read_table(root / "plots/novel_classes.csv")
     seed = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["seed"]
-    others = {name.replace("_", " "): study for name, study in finished(root).items() if name.startswith("seed_")}
-    return {f"seed {seed}": default} | others
+    names = sorted(path.stem for path in root.glob("studies/seed_*.json"))
+    others = {name.replace("_", " "): load_result(name, root) for name in names}
+    return {f"seed {seed}": default} | {words: study for words, study in others.items() if study is not None}
 
 
 def missing(done: dict[str, Study]) -> str:
