@@ -202,14 +202,14 @@ def seeds_table(runs: dict[str, Study]) -> str:
     rows = []
     for key, words in MAIN.items():
         row = [words, f"`{key}`"]
+        figures = {method: np.array([flat(run[method])[key] for run in runs.values()]) for method in METHODS}
         for method in METHODS:
-            cell = interval([flat(run[method])[key] for run in runs.values()], " t")
+            cell = interval(figures[method], " t")
             if column := by_class.get(key):
                 low, high = bootstrap([[r[f"{method}_{column}"] for r in run["classes"]] for run in runs.values()])
                 cell += f" (classes {100 * low:.1f} to {100 * high:.1f})"
             row.append(cell)
-        classic, meta = (np.array([flat(run[method])[key] for run in runs.values()]) for method in METHODS)
-        rows.append([*row, interval(meta - classic, " t")])
+        rows.append([*row, interval(figures["meta"] - figures["classic"], " t")])
     return markdown_table(["measure", "key", *METHODS, "meta - classic"], rows)
 
 
