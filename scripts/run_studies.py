@@ -1,6 +1,6 @@
 """Make the record of experiments: each line of studies/runs.yaml is a run of the pipeline and a file in studies/.
 
-    python scripts/run_studies.py                  those that have no file yet, in turn
+    python scripts/run_studies.py                  those that have no file yet and need nothing special, in turn
     python scripts/run_studies.py seed_2 seed_3    these, again if need be
 
 Killed and run again, it goes on where it was. Two such commands, each with names of its own and `--threads 1`, share
@@ -29,6 +29,7 @@ from oneshot.files import read_json, read_table, write_json
 from oneshot.stage import run_stage
 
 RECORD = ROOT / "studies/runs.yaml"
+MAY_HAVE = ("config", "needs")
 RUNNING = ("training", "device", "precision", "threads", "checkpoint_steps")  # change no figure beyond rounding
 
 
@@ -41,7 +42,7 @@ def main() -> None:
     for name in arguments.names:
         if name not in studies:
             raise UserError(f"{os.path.relpath(RECORD)}: has no {name}; it has {', '.join(studies)}")
-    for name in arguments.names or [name for name in studies if load_result(name) is None]:
+    for name in arguments.names or due(studies):
         study = studies[name]
         overrides = read_overrides(ROOT / study["config"], []) if "config" in study else {}
         overrides |= study["set"] | ({"threads": arguments.threads} if arguments.threads else {})
@@ -52,12 +53,22 @@ def main() -> None:
 
 
 def load_studies() -> dict[str, dict[str, Any]]:
-    """The lines of studies/runs.yaml."""
+    """The lines of studies/runs.yaml.
+
+    Raises:
+        UserError: a line with other keys than the file's first lines name.
+    """
     studies = YAML(typ="safe").load(RECORD.read_text(encoding="utf-8"))
     for name, study in studies.items():
-        if not isinstance(study, dict) or not {"why", "set"} <= set(study) <= {"why", "set", "config"}:
-            raise UserError(f"{os.path.relpath(RECORD)}: {name}: must have `why` and `set`, and may have `config`")
+        if not isinstance(study, dict) or not {"why", "set"} <= set(study) <= {"why", "set", *MAY_HAVE}:
+            keys = "must have `why` and `set`, and may have `config` and `needs`"
+            raise UserError(f"{os.path.relpath(RECORD)}: {name}: {keys}")
     return dict(studies)
+
+
+def due(studies: dict[str, dict[str, Any]], root: Path = ROOT) -> list[str]:
+    """Names of the lines that have no figures for the present default, and need nothing but time."""
+    return [name for name, study in studies.items() if "needs" not in study and load_result(name, root) is None]
 
 
 def default_digest(overrides: dict[str, Any], root: Path = ROOT) -> str:

@@ -28,6 +28,10 @@ from oneshot.plots import COLOURS, save  # importing it also makes SVGs reproduc
 from oneshot.stage import run_stage
 
 MAIN = HEADLINES | {"unseen_reference.binary_accuracy": "binary accuracy, unseen classes, negatives seen"}
+FIVE_WAY = {  # chance does not depend on how many classes are unseen
+    f"sampled_episodes.{shot}.accuracy": f"{words} accuracy, 5 of the unseen classes"
+    for shot, words in (("one_shot", "one-shot"), ("five_shot", "five-shot"))
+}
 PUBLISHED = {  # CIFAR-FS, 5-way 1-shot and 5-shot, trained from scratch, as the papers give them
     "MAML": (58.9, 71.5),
     "R2D2": (65.3, 79.4),
@@ -39,18 +43,27 @@ PUBLISHED = {  # CIFAR-FS, 5-way 1-shot and 5-shot, trained from scratch, as the
     "HCTransformers, ViT-S": (78.9, 90.5),
 }
 CIFAR_FS = {"cifar_fs": "here", "cifar_fs_sgd": "here, SGD in place of Muon and no cutout"}
-BESIDE = {  # studies beside the default: names with the words for them, and a heading
-    (
-        ("pure_triplet", "all triplets of a batch"),
-        ("random_triplets", "random triplets, a hinge"),
-    ): "The triplet loss alone, at the same budget",
-    (("reference_scaled", "its recipe"),): "The reference's recipe, scaled down to ResNet-8 and 130 outer steps",
-    (("budget_500", "500,000 images"), ("budget_700", "700,000 images")): "Fewer images",
-    (
-        ("warm_half", "half the images"),
-        ("warm_start", "then the other half from classic's weights"),
-    ): "A warm start: Reptile from classic's weights, beside classic trained on, for the same images in all",
-    (("adapt_all_weights", "all weights adapted"),): "Adapting all weights in place of a linear map",
+BESIDE = {  # runs beside each other: a heading, and the words for each; the first is what the others differ from
+    "The triplet loss alone, at the same budget": {
+        "default": "default",
+        "pure_triplet": "all triplets of a batch",
+        "random_triplets": "random triplets, a hinge",
+    },
+    "The reference's recipe, scaled down to ResNet-8 and 130 outer steps": {
+        "default": "default",
+        "reference_scaled": "its recipe",
+    },
+    "Fewer images": {"default": "default", "budget_500": "500,000 images"},
+    "More classes unseen, fewer seen, 500,000 images": {
+        "budget_500": "90 seen, 10 unseen",
+        "unseen_20": "80 seen, 20 unseen",
+        "unseen_50": "50 seen, 50 unseen",
+    },
+    "A warm start: Reptile from classic's weights, beside classic trained on, for the same 500,000 images in all": {
+        "budget_500": "500,000 from random weights",
+        "warm_half": "250,000 from random weights",
+        "warm_start": "then 250,000 from classic's",
+    },
 }
 ADAPTATIONS = {  # grids of scripts/search_adaptation.py, and what moved
     "adaptation": "a linear map, as the default does, of networks trained by SGD",
@@ -95,16 +108,18 @@ def page(root: Path) -> str:
     done = finished(root)
     runs = seeds(root)
     default = next(iter(runs.values()))
-    others = {n: s for n, s in done.items() if n.startswith(("draw_", "unseen_"))}
+    with_default = {"default": default} | done
+    others = {name: study for name, study in with_default.items() if name.startswith(("default", "draw_"))}
     short = short_runs(done)
     parts = [
         "# Record of experiments",
         "Written by `python scripts/write_experiments.py` from `metrics/` and `studies/`; do not edit. Each line of "
         "[studies/runs.yaml](../studies/runs.yaml) is a run of the pipeline: `make studies` makes those that are "
-        f"missing. Done so far, with the present default: {len(done)} of {len(studies)}.{missing(done)}",
+        f"missing. Done so far, with the present default: {len(done)} of {len(studies)}.",
+        *missing(done),
         f"## The default, {len(runs)} seed{'s' if len(runs) > 1 else ''}, in %",
         SEEDS_TABLE,
-        seeds_table(runs),
+        seeds_table(runs, done.get("pure_triplet")),
         "## What adaptation gains, in points of triplet accuracy",
         "Paired: the same seeds, classes and supports; 95 % intervals (Student's) over classes, each class's mean over "
         "the seeds taken as its figure. "
@@ -118,11 +133,13 @@ def page(root: Path) -> str:
         "`src/oneshot/near_copies.py` says what that is. Figures in %, with and without them:",
         near_copies_table(default),
     ]
-    if others:
-        parts += ["## Other unseen classes, in %", runs_table({"default": default} | others, MAIN)]
-    for names, heading in BESIDE.items():
-        if rows := {words: done[name] for name, words in names if name in done}:
-            parts += [f"## {heading}, in %", runs_table({"default": default} | rows, MAIN)]
+    if len(others) > 1:
+        parts += ["## Other unseen classes, in %", runs_table(others, MAIN)]
+    for heading, names in BESIDE.items():
+        there = [name for name in names if name in with_default]
+        if len(there) > 1 and next(iter(names)) in there:
+            rows = {names[name]: with_default[name] for name in there}
+            parts += [f"## {heading}, in %", runs_table(rows, MAIN | FIVE_WAY)]
     if sampled := {words: done[name] for name, words in CIFAR_FS.items() if name in done}:
         parts += [
             "## CIFAR-FS, 5-way, in %",
@@ -190,14 +207,21 @@ def seeds(root: Path) -> dict[str, Study]:
     return {f"seed {seed}": default} | {words: study for words, study in others.items() if study is not None}
 
 
-def missing(done: dict[str, Study]) -> str:
-    """A sentence on the lines that have no figures."""
-    names = [f"`{name}`" for name in load_studies() if name not in done]
-    return f" Not yet: {', '.join(names)}." if names else ""
+def missing(done: dict[str, Study]) -> list[str]:
+    """A table of the lines that have no figures, and what they wait for; empty where there is none."""
+    rows = [
+        [f"`{name}`", study["why"], study.get("needs", "time")]
+        for name, study in load_studies().items()
+        if name not in done
+    ]
+    return ["Not run:", markdown_table(["line", "why", "it needs"], rows)] if rows else []
 
 
-def seeds_table(runs: dict[str, Study]) -> str:
-    """Means over seeds, with an interval over seeds, and one over classes where figures by class are at hand."""
+def seeds_table(runs: dict[str, Study], alone: Study | None = None) -> str:
+    """Means over seeds, with an interval over seeds, and one over classes where figures by class are at hand.
+
+    Last, one run of the triplet loss `alone`.
+    """
     by_class = {"unseen.triplet_accuracy": "triplet_accuracy", "unseen.binary_accuracy": "binary_accuracy"}
     rows = []
     for key, words in MAIN.items():
@@ -210,6 +234,11 @@ def seeds_table(runs: dict[str, Study]) -> str:
                 cell += f" (classes {100 * low:.1f} to {100 * high:.1f})"
             row.append(cell)
         rows.append([*row, interval(figures["meta"] - figures["classic"], " t")])
+    if alone:
+        key = next(iter(MAIN))
+        figures = {method: np.array([flat(alone[method])[key]]) for method in METHODS}
+        cells = [interval(values, "") for values in (*figures.values(), figures["meta"] - figures["classic"])]
+        rows.append([f"{MAIN[key]}, by the triplet loss alone, one seed", f"`{key}`", *cells])
     return markdown_table(["measure", "key", *METHODS, "meta - classic"], rows)
 
 
@@ -266,14 +295,15 @@ def near_copies_table(default: Study) -> str:
 
 
 def runs_table(runs: dict[str, Study], measures: dict[str, str]) -> str:
-    """A line for each measure, two columns for each run."""
+    """A line for each measure that a run has taken, two columns for each run."""
     rows = []
     for key, words in measures.items():
         cells = []
         for run in runs.values():
             measured = not key.startswith("adapted") or run.get("parameters", {}).get("adapt_shots") != []
             cells += [f"{100 * flat(run[method])[key]:.2f}" if measured else "" for method in METHODS]
-        rows.append([words, *cells])
+        if any(cells):
+            rows.append([words, *cells])
     return markdown_table(["measure", *(f"{name}, {method}" for name in runs for method in METHODS)], rows)
 
 

@@ -91,7 +91,7 @@ def results(root: Path) -> str:
         parts += [
             f"### Classic beside meta, means over {len(runs)} seeds, in %",
             write_experiments.SEEDS_TABLE,
-            write_experiments.seeds_table(runs),
+            write_experiments.seeds_table(runs, write_experiments.finished(root).get("pure_triplet")),
         ]
     parts += [
         f"### Classic beside meta, seed {params['seed']}",

@@ -34,6 +34,33 @@ def test_no_two_lines_are_the_same_experiment():
     assert len(set(seen)) == len(seen)
 
 
+def test_what_needs_another_machine_runs_only_where_it_is_named(project):
+    due = run_studies.due(STUDIES, project)
+    assert set(STUDIES) - set(due) == {name for name, study in STUDIES.items() if "needs" in study} != set()
+    record(project, "seed_2", metrics(0))
+    assert set(due) - set(run_studies.due(STUDIES, project)) == {"seed_2"}
+
+
+def test_runs_stand_beside_the_one_that_they_differ_from(project):
+    assert {name for names in write_experiments.BESIDE.values() for name in names} <= {"default", *STUDIES}
+    record(project, "unseen_20", metrics(0))
+    heading = "## More classes unseen"
+    assert heading not in write_experiments.page(project)
+    record(project, "budget_500", metrics(0.01))
+    table = write_experiments.page(project).split(heading)[1].split("\n## ")[0]
+    assert table.count("90 seen, 10 unseen") == table.count("80 seen, 20 unseen") == 2  # classic and meta
+    assert "50 seen" not in table and "adapted" not in table
+    assert "| one-shot accuracy, 5 of the unseen classes | 61.00 | 61.00 | 60.00 | 60.00 |" in table
+
+
+def record(project, name, figures):
+    """A line of the record, run with the default of `project`."""
+    config = STUDIES[name].get("config")
+    overrides = (run_config.read_overrides(ROOT / config, []) if config else {}) | STUDIES[name]["set"]
+    about = {"why": "", "default": run_studies.default_digest(overrides, project), "parameters": overrides}
+    write_json(project / f"studies/{name}.json", about | {"classic": figures, "meta": figures, "classes": classes(0)})
+
+
 def metrics(shift):
     group = {"triplet_accuracy": 0.9 + shift, "gain": 0.01, "gain_ci95": 0.001}
     group |= {f"binary_accuracy{kind}": 0.8 + shift for kind in ("", "_fixed", "_best", "_own_thresholds")}
@@ -80,6 +107,7 @@ def test_the_page_aggregates_seeds(project):
 
 def test_the_page_works_with_one_seed_and_says_how_much_is_done(project):
     page = write_experiments.page(project)
+    assert "| `large` |" in page.split("Not run:")[1]
     assert "1 seed," in page and f"Done so far, with the present default: 0 of {len(STUDIES)}" in page
 
 
