@@ -30,17 +30,6 @@ from oneshot.stage import run_stage
 
 NOT_RUN = "Not run yet: `dvc repro` makes `metrics/` and `plots/`, and `make readme` then writes the tables here."
 
-# What the reference reports: training, what of it, percent, and the key of the same figure here.
-REFERENCE = (
-    ("classic", "triplet accuracy, seen classes", write_speed.REFERENCE_TRIPLET, "seen.triplet_accuracy"),
-    ("classic", "binary accuracy, seen classes", 80.95, "seen.binary_accuracy"),
-    ("classic", "binary accuracy, unseen classes", 83.06, "unseen_reference.binary_accuracy"),
-    ("meta", "triplet accuracy, seen classes, adapted", 73.44, "adapted_seen_all.triplet_accuracy"),
-    ("meta", "binary accuracy, seen classes, adapted", 67.60, "adapted_seen_all.binary_accuracy"),
-    ("meta", "triplet accuracy, unseen classes, adapted", 80.0, "adapted_all.unseen_reference.triplet_accuracy"),
-    ("meta", "binary accuracy, unseen classes, adapted", 68.80, "adapted_all.unseen_reference.binary_accuracy"),
-)
-
 PICTURES = {
     "plots/shots.svg": "Accuracy over the number of support images, as trained and adapted",
     "plots/episode_meta.png": "A one-shot episode: support images, queries, and what they were taken for",
@@ -160,7 +149,7 @@ def _beside_reference(metrics: dict[str, Figures], params: dict[str, Any], runs:
     """The reference's figures beside those of the same protocol here, of the default and means over its seeds."""
     rows = []
     over_seeds = [f"{len(runs)} seeds, calibrated"] if len(runs) > 1 else []
-    for method, words, theirs, key in REFERENCE:
+    for method, words, theirs, key in write_experiments.REFERENCE:
         fixed = metrics[method].get(key.replace("binary_accuracy", "binary_accuracy_fixed"))
         rows.append(
             [

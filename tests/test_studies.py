@@ -53,6 +53,16 @@ def test_runs_stand_beside_the_one_that_they_differ_from(project):
     assert "| one-shot accuracy, 5 of the unseen classes | 61.00 | 61.00 | 60.00 | 60.00 |" in table
 
 
+def test_the_reference_stands_beside_its_recipe_scaled_down(project):
+    figures = metrics(0)
+    group = figures["unseen"] | {"binary_accuracy_fixed": 0.5, "binary_accuracy_best": 0.85}
+    seen = {"seen": group, "adapted_seen_all": group, "unseen_reference": group}
+    record(project, "reference_scaled", figures | seen | {"adapted_all": {"unseen_reference": group}})
+    page = write_experiments.page(project)
+    assert "| classic | triplet accuracy, seen classes | 88.34 |  | 90.00 |  |" in page
+    assert "| meta | binary accuracy, unseen classes, adapted | 68.80 | 50.00 | 80.00 | 85.00 |" in page
+
+
 def record(project, name, figures):
     """A line of the record, run with the default of `project`."""
     config = STUDIES[name].get("config")
