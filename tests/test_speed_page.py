@@ -54,6 +54,22 @@ def test_learning_stops_at_the_first_budget_that_passes_the_reference(tmp_path):
     assert "| the reference's triplet accuracy, on classes that it had seen | 88.34 % |" in text
 
 
+def test_random_triplets_stand_beside_them_and_say_whether_they_passed(tmp_path):
+    (tmp_path / "studies").mkdir()
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for accuracy, cell in (
+        (0.8, "classic 80.00 %, meta 78.00 %: not past 88.34 %"),
+        (0.9, "classic 90.00 %, meta 88.00 %"),
+    ):
+        run = {"parameters": {}, "default": default_digest({}), "record_classic": {"images": 1_000_000}}
+        run |= {m: {"unseen": {"triplet_accuracy": accuracy - lag}} for m, lag in (("classic", 0), ("meta", 0.02))}
+        (tmp_path / "studies/random_triplets.json").write_text(json.dumps(run))
+        assert f"random triplets alone, by the same optimizer, after 1,000,000 images | {cell} |" in summary(
+            project(tmp_path, against_bare_loop=BARE)
+        )
+        shutil.rmtree(tmp_path / "benchmarks")
+
+
 def test_the_committed_page_is_that_of_the_committed_results():
     assert (ROOT / "docs/speed.md").read_text() == page(ROOT)
     for part in load(ROOT).values():
