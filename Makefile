@@ -37,7 +37,7 @@ seeds: $(INSTALLED) ## the default with two more seeds, about an hour each, and 
 	@$(BIN)/python scripts/run_studies.py seed_2 seed_3
 	@$(BIN)/python scripts/write_experiments.py
 
-studies: $(INSTALLED) ## all experiments of studies/runs.yaml that are not in studies/ yet: a day on two cores
+studies: $(INSTALLED) ## all experiments of studies/runs.yaml that are not in studies/ yet and need only time: a day on two cores
 	@$(BIN)/python scripts/run_studies.py
 	@$(BIN)/python scripts/write_experiments.py
 

@@ -44,8 +44,7 @@ def main() -> None:
             raise UserError(f"{os.path.relpath(RECORD)}: has no {name}; it has {', '.join(studies)}")
     for name in arguments.names or due(studies):
         study = studies[name]
-        overrides = read_overrides(ROOT / study["config"], []) if "config" in study else {}
-        overrides |= study["set"] | ({"threads": arguments.threads} if arguments.threads else {})
+        overrides = changes(study) | ({"threads": arguments.threads} if arguments.threads else {})
         print(f"{name}: {study['why']}", flush=True)
         folder = run_pipeline(name, overrides, *(f"evaluate@{method}" for method in METHODS))
         about = {"why": study["why"], "default": default_digest(overrides), "parameters": overrides}
@@ -66,15 +65,20 @@ def load_studies() -> dict[str, dict[str, Any]]:
     return dict(studies)
 
 
+def changes(study: dict[str, Any]) -> dict[str, Any]:
+    """What a line changes of params.yaml: its config's values, and after them its own."""
+    return (read_overrides(ROOT / study["config"], []) if "config" in study else {}) | study["set"]
+
+
 def due(studies: dict[str, dict[str, Any]], root: Path = ROOT) -> list[str]:
     """Names of the lines that have no figures for the present default, and need nothing but time."""
-    return [name for name, study in studies.items() if "needs" not in study and load_result(name, root) is None]
+    return [name for name, study in studies.items() if "needs" not in study and load_line(name, study, root) is None]
 
 
 def default_digest(overrides: dict[str, Any], root: Path = ROOT) -> str:
     """8 hex digits that change with every default in params.yaml that a study does not set itself."""
     defaults = YAML(typ="safe").load((root / "params.yaml").read_text(encoding="utf-8"))
-    kept = {name: value for name, value in defaults.items() if name not in overrides and name not in RUNNING}
+    kept = {name: value for name, value in _settings(defaults).items() if name not in overrides}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -89,6 +93,16 @@ def load_result(name: str, root: Path = ROOT) -> dict[str, Any] | None:
         return None
     result: dict[str, Any] = read_json(result_file(name, root))
     return result if result["default"] == default_digest(result["parameters"], root) else None
+
+
+def load_line(name: str, study: dict[str, Any], root: Path = ROOT) -> dict[str, Any] | None:
+    """The figures of a line as it now stands; None where there are none for it."""
+    result = load_result(name, root)
+    return result if result is not None and _settings(result["parameters"]) == _settings(changes(study)) else None
+
+
+def _settings(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name not in RUNNING}
 
 
 def results(folder: Path) -> dict[str, Any]:

@@ -41,8 +41,27 @@ def test_what_needs_another_machine_runs_only_where_it_is_named(project):
     assert set(due) - set(run_studies.due(STUDIES, project)) == {"seed_2"}
 
 
+def test_figures_of_a_line_that_was_changed_since_count_as_missing(project):
+    record(project, "budget_500", metrics(0))
+    study = STUDIES["budget_500"]
+    assert run_studies.load_line("budget_500", study, project) is not None
+    assert run_studies.load_line("budget_500", study | {"set": {"image_budget": 600_000}}, project) is None
+
+
+def test_splits_are_compared_on_the_classes_that_all_of_them_hold_out():
+    def run(**figures):
+        return {
+            "classes": [
+                {"class": n, **{f"{m}_triplet_accuracy": f for m in ("classic", "meta")}} for n, f in figures.items()
+            ]
+        }
+
+    table = write_experiments.shared_classes_table({"few": run(worm=0.9), "many": run(worm=0.8, wolf=0.2)})
+    assert "| triplet accuracy, 1 classes | 90.00 | 90.00 | 80.00 | 80.00 |" in table
+
+
 def test_runs_stand_beside_the_one_that_they_differ_from(project):
-    assert {name for names in write_experiments.BESIDE.values() for name in names} <= {"default", *STUDIES}
+    assert {name for beside in write_experiments.BESIDE for name in beside.runs} <= {"default", *STUDIES}
     record(project, "unseen_20", metrics(0))
     heading = "## More classes unseen"
     assert heading not in write_experiments.page(project)
@@ -59,8 +78,8 @@ def test_the_reference_stands_beside_its_recipe_scaled_down(project):
     seen = {"seen": group, "adapted_seen_all": group, "unseen_reference": group}
     record(project, "reference_scaled", figures | seen | {"adapted_all": {"unseen_reference": group}})
     page = write_experiments.page(project)
-    assert "| classic | triplet accuracy, seen classes | 88.34 |  | 90.00 |  |" in page
-    assert "| meta | binary accuracy, unseen classes, adapted | 68.80 | 50.00 | 80.00 | 85.00 |" in page
+    assert "| classic | triplet accuracy, seen classes | 88.34 | 90.00 |  |  |  |" in page
+    assert "| meta | binary accuracy, unseen classes, adapted | 68.80 |  | 50.00 | 80.00 | 85.00 |" in page
 
 
 def record(project, name, figures):
@@ -117,8 +136,8 @@ def test_the_page_aggregates_seeds(project):
 
 def test_the_page_works_with_one_seed_and_says_how_much_is_done(project):
     page = write_experiments.page(project)
-    assert "| `large` |" in page.split("Not run:")[1]
-    assert "1 seed," in page and f"Done so far, with the present default: 0 of {len(STUDIES)}" in page
+    assert "| `large` |" in page.split("No figures with the present default:")[1]
+    assert "1 seed," in page and f"Done with the present default: 0 of {len(STUDIES)}" in page
 
 
 def test_figures_of_another_default_count_as_missing(project):
