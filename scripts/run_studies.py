@@ -29,7 +29,6 @@ from oneshot.files import read_json, read_table, write_json
 from oneshot.stage import run_stage
 
 RECORD = ROOT / "studies/runs.yaml"
-MAY_HAVE = ("config", "needs")
 RUNNING = ("training", "device", "precision", "threads", "checkpoint_steps")  # change no figure beyond rounding
 
 
@@ -59,7 +58,7 @@ def load_studies() -> dict[str, dict[str, Any]]:
     """
     studies = YAML(typ="safe").load(RECORD.read_text(encoding="utf-8"))
     for name, study in studies.items():
-        if not isinstance(study, dict) or not {"why", "set"} <= set(study) <= {"why", "set", *MAY_HAVE}:
+        if not isinstance(study, dict) or not {"why", "set"} <= set(study) <= {"why", "set", "config", "needs"}:
             keys = "must have `why` and `set`, and may have `config` and `needs`"
             raise UserError(f"{os.path.relpath(RECORD)}: {name}: {keys}")
     return dict(studies)

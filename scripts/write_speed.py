@@ -170,8 +170,10 @@ def learning_rows(root: Path, found: dict[str, Any]) -> list[list[str]]:
 def _is_shorter(run: dict[str, Any], root: Path) -> bool:
     """Whether a run's networks differ from the default's only in that they saw fewer images."""
     changed = {name for name in run["parameters"] if name not in RUNNING and not name.startswith("adapt_")}
+    if changed != {"image_budget"}:
+        return False
     default = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    return changed == {"image_budget"} and run["parameters"]["image_budget"] < default["image_budget"]
+    return bool(run["parameters"]["image_budget"] < default["image_budget"])
 
 
 def _spread(figures: dict[str, float]) -> str:

@@ -84,8 +84,7 @@ def test_the_reference_stands_beside_its_recipe_scaled_down(project):
 
 def record(project, name, figures):
     """A line of the record, run with the default of `project`."""
-    config = STUDIES[name].get("config")
-    overrides = (run_config.read_overrides(ROOT / config, []) if config else {}) | STUDIES[name]["set"]
+    overrides = run_studies.changes(STUDIES[name])
     about = {"why": "", "default": run_studies.default_digest(overrides, project), "parameters": overrides}
     write_json(project / f"studies/{name}.json", about | {"classic": figures, "meta": figures, "classes": classes(0)})
 
