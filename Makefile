@@ -14,7 +14,7 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
 	"$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 15))' \
 	2>/dev/null && command -v "$$python" && break; done)
 
-.PHONY: help setup demo test reference large seeds studies experiments readme report bench torture figures lint lock
+.PHONY: help setup demo test reference large seeds studies experiments pages figures report bench torture lint lock
 
 help: ## list what there is (default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -33,36 +33,33 @@ reference: $(INSTALLED) ## the pipeline with the reference's own hyper-parameter
 large: $(INSTALLED) ## the pipeline with a larger network and more images, for a GPU, in runs/large/
 	@$(RUN) configs/large.yaml
 
-seeds: $(INSTALLED) ## the default with two more seeds, about an hour each, and their table in docs/experiments.md
+seeds: $(INSTALLED) ## the default with two more seeds, about an hour each, and the pages that show them
 	@$(BIN)/python scripts/run_studies.py seed_2 seed_3
-	@$(BIN)/python scripts/write_experiments.py
+	@$(BIN)/python scripts/write_pages.py
 
 studies: $(INSTALLED) ## all experiments of studies/runs.yaml that are not in studies/ yet and need only time: a day on two cores
 	@$(BIN)/python scripts/run_studies.py
-	@$(BIN)/python scripts/write_experiments.py
+	@$(BIN)/python scripts/write_pages.py
 
-experiments: $(INSTALLED) ## a table of the experiments that `dvc exp run` made; OPTIONS="--sort-by meta_step"
-	@$(BIN)/python scripts/experiments.py $(OPTIONS)
+experiments: $(INSTALLED) ## a table of the experiments that `dvc exp run` made: what differs and what it gave; OPTIONS="--sort-by meta_step"
+	@$(BIN)/dvc exp show --only-changed --hide-workspace --drop ".*/|Created" \
+	  --keep ".*evaluation.json:(triplet|one_shot)" $(OPTIONS)
 
-readme: $(INSTALLED) ## write the results and lists in README.md anew, after `dvc repro` or a change of parameters or modules
-	@$(BIN)/python scripts/write_readme.py
-	@$(BIN)/python scripts/write_experiments.py
-	@$(BIN)/python scripts/write_speed.py
+pages: $(INSTALLED) ## write the tables in README.md and docs/ anew, after `dvc repro` or a change of parameters or modules
+	@$(BIN)/python scripts/write_pages.py
 
 figures: $(INSTALLED) ## draw the pictures anew that explain the method in README.md, and take those in examples/ from the data
 	@$(BIN)/python scripts/draw_figures.py
-	@$(BIN)/python scripts/write_examples.py
 
 report: $(INSTALLED) ## all pictures and tables of the last run in one file, report.html, that needs no network
 	@$(BIN)/python scripts/write_report.py
 
 bench: $(INSTALLED) ## measure speed and memory, after `dvc repro`, in twenty minutes on idle cores; PARTS=... for some of it
 	@$(BIN)/python benchmarks/bench.py $(PARTS)
-	@$(BIN)/python scripts/write_speed.py
-	@$(BIN)/python scripts/write_readme.py
+	@$(BIN)/python scripts/write_pages.py
 
 torture: $(INSTALLED) ## kill the pipeline 50 times at random moments and compare all bytes; damage all it reads: an hour
-	@$(BIN)/python scripts/torture.py
+	@$(BIN)/python tests/torture.py
 
 lint: $(INSTALLED) ## check style, format and types
 	@$(BIN)/python -m ruff check

@@ -1,6 +1,6 @@
 """Measure what training, evaluation and the pipeline cost, and write benchmarks/results.json.
 
-    python benchmarks/bench.py                      everything, a quarter of an hour on two cores that do nothing else
+    python benchmarks/bench.py                      everything, twenty minutes on two cores that do nothing else
     python benchmarks/bench.py against_bare_loop    one part or several; the others' figures are kept
 
 Contenders take turns, so their ratios hold on a noisy machine; absolute figures belong to the hardware that is named.
@@ -12,35 +12,36 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "scripts")]
+sys.path.insert(0, str(ROOT / "src"))
 
 from exact_evaluation import exact_evaluation
 from pipeline import nothing_to_do, stage_memory
 from training import RESNET_20, Trainers, against_bare, against_reference, compiling, equal_learning, scaling
 
-from oneshot.compute import describe, keep_freed_memory, set_up
-from oneshot.dataset import load_dataset
-from oneshot.errors import UserError
-from oneshot.files import read_json, write_json
-from oneshot.params import load_params
-from oneshot.split import load_split
-from oneshot.stage import run_stage
+from oneshot.common.errors import UserError
+from oneshot.common.files import read_json, write_json
+from oneshot.common.stage import run_stage
+from oneshot.data.dataset import load_dataset
+from oneshot.data.split import load_split
+from oneshot.hardware.device import describe, keep_freed_memory, set_up
+from oneshot.params import check_params
 
 RESULTS = ROOT / "benchmarks/results.json"
 
 
 def main() -> None:
-    parts = {
-        "against_bare_loop": lambda trainers, rounds: against_bare(trainers, rounds),
-        "compiling": lambda trainers, rounds: compiling(trainers, rounds),
-        "against_reference_way": lambda trainers, rounds: (
-            {"the default's network": against_reference(trainers, rounds, {})}
-            | {"ResNet-20": against_reference(trainers, max(3, rounds // 3), RESNET_20)}
-        ),
+    parts: dict[str, Callable[[Trainers, int], Any]] = {
+        "against_bare_loop": against_bare,
+        "compiling": compiling,
+        "against_reference_way": lambda trainers, rounds: {
+            "the default's network": against_reference(trainers, rounds, {}),
+            "ResNet-20": against_reference(trainers, max(3, rounds // 3), RESNET_20),
+        },
         "equal_learning": lambda trainers, rounds: equal_learning(trainers),
         "scaling": lambda trainers, rounds: scaling(trainers, max(3, rounds // 3)),
         "exact_evaluation": lambda trainers, rounds: exact_evaluation(max(3, rounds // 3)),
@@ -55,8 +56,8 @@ def main() -> None:
         if name not in parts:
             raise UserError(f"{name}: no such part; there are {', '.join(parts)}")
     keep_freed_memory()  # as trainings do
-    params = load_params(ROOT / "params.yaml")
-    hardware = {key: value for key, value in describe(set_up(params)).items() if key != "python"}
+    params = check_params(ROOT / "params.yaml")
+    hardware = {key: value for key, value in describe(set_up(params.hardware)).items() if key != "python"}
     trainers = Trainers(params, load_dataset(ROOT / "data/dataset"), load_split(ROOT / "data/split.json"))
     results: dict[str, Any] = read_json(RESULTS) if RESULTS.exists() else {}
     for name in arguments.parts or parts:

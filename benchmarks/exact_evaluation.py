@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from timing import peak_memory, ratio, side_by_side, spread
 
-from oneshot.metrics import measure, pair_similarities
+from oneshot.evaluation.metrics import measure, pair_similarities
 
 IMAGES, CLASSES, DIMENSIONS = 10_000, 100, 256
 

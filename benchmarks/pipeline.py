@@ -9,18 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from run_config import mirror_project, write_params
 from timing import peak_memory, spread
 
+from oneshot.record.runs import mirror_project, write_params
+
 ROOT = Path(__file__).resolve().parents[1]
-# Fewer of everything that repeats. What a stage holds at a time stays, but for some tens of MiB of scores.
-FEWER = {
-    "image_budget": 20_000,
-    "adapt_draws": 1,
-    "adapt_episodes": 2,
-    "episode_draws": 20,
-    "episode_count": 100,
-}
+# Fewer of what repeats; what a stage holds at a time stays.
+FEWER = {"image_budget": 20_000, "adaptation.shots": [1, 5]}
 
 
 def nothing_to_do(rounds: int) -> dict[str, float] | None:
@@ -40,8 +35,8 @@ def nothing_to_do(rounds: int) -> dict[str, float] | None:
 def stage_memory() -> dict[str, float]:
     """GiB that each stage holds at most, on the project's data, in runs/benchmark/."""
     folder = ROOT / "runs/benchmark"
-    mirror_project(folder)
-    write_params(folder / "params.yaml", FEWER)
+    mirror_project(ROOT, folder)
+    write_params(ROOT, folder / "params.yaml", FEWER)
     return {
         name: peak_memory([sys.executable, *command.split()[1:]], folder, folder / "log.txt")
         for name, command in stage_commands().items()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from oneshot.errors import UserError
+from oneshot.common.errors import UserError
 
 Work = Callable[[], Any]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -14,34 +15,38 @@ import numpy as np
 import torch
 import torch._dynamo
 import torch._inductor.config
-from reference_way import BATCH, LEARNING_RATE, MARGIN, ReferenceLoop
+from reference_way import BATCH, LEARNING_RATE, ReferenceLoop
 from timing import Work, apart, ratio, side_by_side, spread
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
 
-from oneshot.classic import ClassicTraining
-from oneshot.compute import set_up
-from oneshot.dataset import Dataset
-from oneshot.images import ImageStore
-from oneshot.learner import Learner
-from oneshot.metrics import triplet_accuracy
-from oneshot.network import SiameseNetwork, channel_statistics, embed, estimate_batch_norm, new_network
+from oneshot.data.dataset import Dataset, channel_statistics
+from oneshot.data.images import ImageStore
+from oneshot.data.sampling import ClassPool, random_stream
+from oneshot.data.split import Split
+from oneshot.evaluation.metrics import triplet_accuracy
+from oneshot.evaluation.thresholds import seen_calibration_images
+from oneshot.hardware.device import set_up
+from oneshot.model.embedding import embed
+from oneshot.model.network import SiameseNetwork, new_network
 from oneshot.params import Params
-from oneshot.reptile import ReptileTraining
-from oneshot.sampling import ClassPool, random_stream
-from oneshot.split import Split
-from oneshot.thresholds import seen_calibration_images
+from oneshot.training.classic import MOMENTUM, ClassicTraining
+from oneshot.training.learner import Learner
+from oneshot.training.reptile import ReptileTraining
 
+# Changes to parameters, by their full names.
 RESNET_20 = {
-    "resnet_stem": 16, "resnet_widths": [16, 32, 64], "resnet_blocks": [3, 3, 3], "resnet_first_stride": 1,
-    "embedding_norm": False,
+    "network.stem": 16, "network.widths": [16, 32, 64], "network.blocks": 3, "network.first_stride": 1,
+    "network.embedding_norm": False,
 }  # fmt: skip
 # The reference's objective, in this project's way: one forward pass, augmented batches by index.
 RANDOM_TRIPLETS = {
-    "triplet_mining": "random", "triplet_soft_scale": 0.0, "triplet_margin": MARGIN, "identity_weight": 0.0,
-    "task_classes": 1, "batch_size": 3 * BATCH, "inner_optimizer": "adam", "inner_learning_rate": LEARNING_RATE,
-    "inner_momentum": 0.9, "weight_decay": 0.0, "augmentation": "none",
+    "loss.mining": "random", "loss.soft_scale": 0.0, "loss.softmax_weight": 0.0, "loss.weight_decay": 0.0,
+    "batch.size": 3 * BATCH, "batch.augmentation": "none", "reptile.task_classes": 1, "reptile.inner_optimizer": "adam",
+    "reptile.inner_learning_rate": LEARNING_RATE, "reptile.inner_momentum": 0.9,
 }  # fmt: skip
+COMPILED = {"hardware.compile": True}
 LEARNING_STEPS = 200  # of 384 images, in the comparison at equal learning
 
 
@@ -52,38 +57,45 @@ class Trainers:
         self.params, self.dataset, self.split = params, dataset, split
         self.rows = [split.training[label] for label in split.seen]
 
-    def learner(self, **changes: Any) -> Learner:
-        """A learner with `changes` to the parameters."""
-        params = Params.model_validate(self.params.model_dump() | changes)
-        compute = set_up(params)
+    def changed(self, changes: Mapping[str, Any]) -> Params:
+        """The parameters with others, by their full names."""
+        values = self.params.model_dump()
+        for name, value in changes.items():
+            group, _, key = name.rpartition(".")
+            (values[group] if group else values)[key] = value
+        return Params.model_validate(values)
+
+    def learner(self, params: Params) -> Learner:
+        """A learner on the training images."""
+        compute = set_up(params.hardware)
         torch.manual_seed(params.seed)
-        network = new_network(params, *channel_statistics(self.dataset.train_images[np.concatenate(self.rows)]))
-        store = ImageStore(self.dataset.train_images, compute.device, params.augmentation)
-        learner = Learner(params, compute, network, store, ClassPool(self.rows))
-        learner.train()
-        return learner
+        statistics = channel_statistics(self.dataset.train_images[np.concatenate(self.rows)])
+        store = ImageStore(self.dataset.train_images, compute.device, params.batch.augmentation)
+        network = new_network(params.network, *statistics)
+        return Learner(params, compute, network, store, ClassPool(self.rows)).train()
 
     def classic(self, steps: int, **changes: Any) -> Work:
         """That many steps of classic training."""
-        learner = self.learner(**changes)
-        training = ClassicTraining(learner.params, learner)
+        params = self.changed(changes)
+        training = ClassicTraining(params, self.learner(params))
         return lambda: finish([training.step(step) for step in range(steps)])
 
     def meta(self, steps: int, **changes: Any) -> Work:
         """Outer steps of Reptile of so many inner steps in all."""
-        learner = self.learner(**changes)
-        training = ReptileTraining(learner.params, learner)
-        outer = steps // training.batches_per_step
+        params = self.changed(changes)
+        training = ReptileTraining(params, self.learner(params))
+        outer = steps * params.batch.size // training.images_per_step
         assert outer, "fewer steps than an outer step has"
         return lambda: finish([training.step(step) for step in range(outer)])
 
     def bare(self, steps: int, **changes: Any) -> Work:
         """Forward, backward and optimizer on one resident batch, with the plainest loss, as torch comes."""
-        learner = self.learner(**changes)
-        p = learner.params
-        optimizer = learner.optimizer(p.classic_optimizer, p.classic_learning_rate, p.classic_momentum)
+        params = self.changed(changes)
+        learner, classic = self.learner(params), params.classic
+        optimizer = learner.optimizer(classic.optimizer, classic.learning_rate, MOMENTUM)
         rng = random_stream(0, "classic")
-        (batch,) = learner.batches(rng, learner.pool.draw_classes(rng, p.classic_batch_classes), 1)
+        (batch,) = learner.batches(rng, learner.pool.draw_classes(rng, classic.batch_classes), 1)
+        (proxies,) = learner.losses.parameters()
         images, labels = learner.store.batch(batch.images), torch.from_numpy(batch.labels)
         labels = labels.to(images.device)
 
@@ -93,7 +105,7 @@ class Trainers:
                     optimizer.zero_grad()
                     with learner.compute.forward_precision():
                         embeddings = learner._embed(images)
-                    loss = F.cross_entropy(embeddings @ learner.proxies.T, labels)
+                    loss = F.cross_entropy(embeddings @ proxies.T, labels)
                     loss.backward()
                     optimizer.step()
                 return finish([loss])
@@ -113,7 +125,7 @@ class Trainers:
 
     def reference_loop(self, **changes: Any) -> ReferenceLoop:
         """The reference's loop on the same images and the same network, in its own layout."""
-        network = self.learner(**changes).network.to(memory_format=torch.contiguous_format)
+        network = self.learner(self.changed(changes)).network.to(memory_format=torch.contiguous_format)
         return ReferenceLoop(Plain(network), self.dataset.train_images, self.rows)
 
     def held_out_accuracy(self, network: SiameseNetwork, learner: Learner) -> float:
@@ -121,9 +133,9 @@ class Trainers:
         rng = random_stream(0, "batch_norm")
         store = ImageStore(self.dataset.train_images, learner.compute.device)
         with learner.compute.forward_precision():
-            estimate_batch_norm(network, (store.batch(learner.pool.mixed_batch(rng, 384)) for _ in range(10)))
+            update_bn((store.batch(learner.pool.mixed_batch(rng, 384)) for _ in range(10)), network)
             rows, labels = seen_calibration_images(self.split)
-            vectors = embed(network, store.batch(rows), views=1)
+            vectors = embed(network, store.batch(rows))
         network.train()
         return float(np.mean(list(triplet_accuracy(vectors, labels).values())))
 
@@ -142,8 +154,7 @@ class Plain(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised images (B, C, H, W) to embeddings (B, D)."""
-        features = self.network.backbone(images)
-        return self.network.embedding_norm(features)
+        return self.network.embedding_norm(self.network.backbone(images))
 
 
 def finish(losses: list[torch.Tensor]) -> float:
@@ -154,15 +165,12 @@ def finish(losses: list[torch.Tensor]) -> float:
 @contextmanager
 def as_torch_comes() -> Iterator[None]:
     """Without the deterministic algorithms that the project's trainings ask for."""
-    asked, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    torch.use_deterministic_algorithms(False)
+    asked = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("default")
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(asked, warn_only=warn_only)
+        torch.set_deterministic_debug_mode(asked)
 
 
 def compiled_anew(work: Work) -> float:
@@ -182,13 +190,9 @@ def compiled_anew(work: Work) -> float:
 
 def against_bare(trainers: Trainers, rounds: int, steps: int = 20) -> dict[str, Any]:
     """The trainers' step beside a bare loop of the same network, batch and precision."""
-    contenders = {
-        "bare loop": trainers.bare(steps),
-        "classic": trainers.classic(steps),
-        "meta": trainers.meta(steps),
-    }
-    seconds = side_by_side(contenders, rounds)
-    size = trainers.params.batch_size
+    contenders = {"bare loop": trainers.bare, "classic": trainers.classic, "meta": trainers.meta}
+    seconds = side_by_side({name: make(steps) for name, make in contenders.items()}, rounds)
+    size = trainers.params.batch.size
     return {
         "batch_size": size,
         "milliseconds": {name: spread(1000 * values / steps) for name, values in seconds.items()},
@@ -199,19 +203,19 @@ def against_bare(trainers: Trainers, rounds: int, steps: int = 20) -> dict[str, 
 
 def against_reference(trainers: Trainers, rounds: int, shape: dict[str, Any], steps: int = 4) -> dict[str, Any]:
     """Images a second of the reference's objective, its way and this project's, eager and compiled."""
-    ours = shape | RANDOM_TRIPLETS | {"inner_steps": steps}
+    ours = shape | RANDOM_TRIPLETS | {"reptile.inner_steps": steps}
     contenders = {
         # In a process of its own: this one's allocator is set for this project's trainings.
         "reference's way": apart(reference_way, trainers.params, trainers.dataset, trainers.split, steps, shape),
         "eager": trainers.meta(steps, **ours),
+        "compiled": trainers.meta(steps, **ours | COMPILED),
     }
-    contenders["compiled"] = trainers.meta(steps, **ours, compile=True)
     once = compiled_anew(contenders["compiled"])
     seconds = side_by_side(contenders, rounds)
     return {
         "images_per_second": {name: spread(3 * BATCH * steps / values) for name, values in seconds.items()},
         "faster_than_reference": {
-            name: ratio(seconds["reference's way"], seconds[name]) for name in ("eager", "compiled")
+            way: ratio(seconds["reference's way"], seconds[way]) for way in ("eager", "compiled")
         },
         "seconds_to_compile": round(once, 1),
     }
@@ -220,20 +224,21 @@ def against_reference(trainers: Trainers, rounds: int, shape: dict[str, Any], st
 def equal_learning(trainers: Trainers) -> dict[str, Any]:
     """The same objective, network, tasks and number of steps: what each way has learnt, and in what time."""
     loop = trainers.reference_loop()
-    learner = trainers.learner(**RANDOM_TRIPLETS, inner_steps=1)
-    training = ReptileTraining(learner.params, learner)
+    images = LEARNING_STEPS * 3 * BATCH
+    params = trainers.changed(RANDOM_TRIPLETS | {"reptile.inner_steps": 1, "image_budget": images})
+    learner = trainers.learner(params)
+    training = ReptileTraining(params, learner)
 
     def ours(number: int) -> torch.Tensor:
         return training.inner_loop(number, 0)
 
     def theirs(number: int) -> torch.Tensor:
-        same_draw = random_stream(learner.params.seed, "meta", number, 0)
-        (task,) = learner.pool.draw_classes(same_draw, 1)
+        (task,) = learner.pool.draw_classes(random_stream(params.seed, "meta", number, 0), 1)  # the same draw
         with as_torch_comes():
             return loop.step(int(task))
 
     networks = {"reference's way": (theirs, loop.network.network), "this project's way": (ours, learner.network)}
-    found: dict[str, Any] = {"steps": LEARNING_STEPS, "images": LEARNING_STEPS * 3 * BATCH}
+    found: dict[str, Any] = {"steps": LEARNING_STEPS, "images": images}
     for way, (step, network) in networks.items():
         assert isinstance(network, SiameseNetwork)
         began = time.perf_counter()
@@ -246,11 +251,11 @@ def equal_learning(trainers: Trainers) -> dict[str, Any]:
 
 def compiling(trainers: Trainers, rounds: int, steps: int = 20) -> dict[str, Any]:
     """The default's step, eager and compiled, and how many images a training must have for compiling to pay."""
-    compiled = trainers.classic(steps, compile=True)
+    compiled = trainers.classic(steps, **COMPILED)
     once = compiled_anew(compiled)
     seconds = side_by_side({"eager": trainers.classic(steps), "compiled": compiled}, rounds)
     saved = float(np.median(seconds["eager"] - seconds["compiled"])) / steps
-    size = trainers.params.batch_size
+    size = trainers.params.batch.size
     return {
         "images_per_second": {name: spread(size * steps / values) for name, values in seconds.items()},
         "faster": ratio(seconds["eager"], seconds["compiled"]),
@@ -262,29 +267,29 @@ def compiling(trainers: Trainers, rounds: int, steps: int = 20) -> dict[str, Any
 def scaling(trainers: Trainers, rounds: int) -> dict[str, list[dict[str, Any]]]:
     """Microseconds an image as one size changes: those of a table take turns."""
     images = 1920
+    steps = images // trainers.params.batch.size
 
-    def table(work: dict[Any, Work]) -> list[dict[str, Any]]:
-        seconds = side_by_side({str(size): one for size, one in work.items()}, rounds)
-        return [{"value": size, "microseconds_per_image": spread(1e6 * seconds[str(size)] / images)} for size in work]
-
-    def classic(batch: int, **changes: Any) -> Work:
-        return trainers.classic(images // batch, batch_size=batch, **changes)
+    def table(sizes: Iterable[int], make: Callable[[int], Work]) -> list[dict[str, Any]]:
+        seconds = side_by_side({str(size): make(size) for size in sizes}, rounds)
+        return [{"value": int(n), "microseconds_per_image": spread(1e6 * of / images)} for n, of in seconds.items()]
 
     def of_share(share: float) -> Trainers:
         rows = [rows[: int(share * len(rows))] for rows in trainers.rows]
-        kept = np.concatenate(rows)
-        places = np.split(np.arange(len(kept)), np.cumsum([len(r) for r in rows])[:-1])
-        dataset = replace(trainers.dataset, train_images=trainers.dataset.train_images[kept])
-        smaller = Trainers(trainers.params, dataset, trainers.split)
-        smaller.rows = places
+        smaller = copy(trainers)
+        smaller.dataset = replace(trainers.dataset, train_images=trainers.dataset.train_images[np.concatenate(rows)])
+        ends = np.cumsum([len(of_class) for of_class in rows])
+        smaller.rows = np.split(np.arange(ends[-1]), ends[:-1])
         return smaller
 
-    few = {"classic_batch_classes": 8, "task_classes": 8}
-    shares = [of_share(share) for share in (0.1, 0.5, 1.0)]
+    few: dict[str, Any] = {"classic.batch_classes": 8, "reptile.task_classes": 8}
+    five = {"reptile.inner_steps": 5}
+    shares = {sum(map(len, smaller.rows)): smaller for smaller in map(of_share, (0.1, 0.5, 1.0))}
     return {
-        "batch_size": table({size: classic(size, **few) for size in (32, 64, 128, 384, 640)}),
-        "blocks_per_stage": table({n: classic(128, resnet_blocks=[n, n, n]) for n in (1, 2, 3)}),
-        "inner_steps": table({n: trainers.meta(15, inner_steps=n) for n in (1, 3, 5, 15)}),
-        "task_classes": table({n: trainers.meta(15, task_classes=n, inner_steps=5) for n in (2, 8, 32, 64)}),
-        "data_set_size": table({sum(map(len, s.rows)): s.classic(images // 128) for s in shares}),
+        "batch_size": table(
+            (32, 64, 128, 384, 640), lambda n: trainers.classic(images // n, **few, **{"batch.size": n})
+        ),
+        "blocks_per_stage": table((1, 2, 3), lambda n: trainers.classic(steps, **{"network.blocks": n})),
+        "inner_steps": table((1, 3, 5, 15), lambda n: trainers.meta(steps, **{"reptile.inner_steps": n})),
+        "task_classes": table((2, 8, 32, 64), lambda n: trainers.meta(steps, **five | {"reptile.task_classes": n})),
+        "data_set_size": table(shares, lambda n: shares[n].classic(steps)),
     }

@@ -1,26 +1,31 @@
-"""Draw the README's explanations: docs/pipeline.svg, docs/reptile.svg and docs/triplet.svg, the same bytes each time.
+"""Draw what explains the method, docs/{pipeline,reptile,triplet}.svg, and take examples/ from the data.
 
-python scripts/draw_figures.py      (after `dvc repro`, with `dataset: cifar100`: the triplet shows its pictures)
+    python scripts/draw_figures.py      (after `dvc repro`, with `dataset: cifar100`: the triplet shows its pictures)
+
+The same bytes each time. examples/known/ has the first training image of each class that training never saw,
+examples/new/ its first test image: none is chosen.
 """
 
 from __future__ import annotations
 
-import sys
+import io
+import shutil
 from pathlib import Path
-
-import numpy as np
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))
+from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
+from _project import ROOT
 from matplotlib.axes import Axes
 from matplotlib.patches import Arc, Circle, FancyArrowPatch, FancyBboxPatch
+from PIL import Image
 
-from oneshot.dataset import load_dataset
-from oneshot.errors import UserError
-from oneshot.plots import COLOURS, save  # importing it also makes SVGs reproducible
-from oneshot.stage import run_stage
+from oneshot.common.errors import UserError
+from oneshot.common.files import write_bytes
+from oneshot.common.stage import run_stage
+from oneshot.data.dataset import load_dataset
+from oneshot.data.split import load_split
+from oneshot.report.plots import COLOURS, save  # importing it also makes SVGs reproducible
 
 INK, GREY, PAPER = "#222222", "#666666", "#F2F2F2"
 TINTS = {"classic": "#E3F0F9", "meta": "#FBE9DC"}
@@ -35,67 +40,71 @@ def main() -> None:
     pipeline(ROOT / "docs/pipeline.svg")
     reptile(ROOT / "docs/reptile.svg")
     triplet(ROOT / "data/dataset", ROOT / "docs/triplet.svg")
+    examples(ROOT / "data", ROOT / "examples")
+
+
+def examples(data: Path, folder: Path) -> None:
+    """Of each class that training never saw, a picture to know it by and another to recognise."""
+    dataset, split = load_dataset(data / "dataset"), load_split(data / "split.json")
+    shutil.rmtree(folder, ignore_errors=True)
+    for label in split.unseen:
+        known = dataset.train_images[split.support[label][0]]
+        new = dataset.test_images[np.flatnonzero(dataset.test_labels == label)[0]]
+        for name, image in (("known", known), ("new", new)):
+            buffer = io.BytesIO()
+            Image.fromarray(image.squeeze()).save(buffer, "PNG")
+            write_bytes(folder / name / f"{dataset.class_names[label]}.png", buffer.getvalue())
 
 
 def pipeline(path: Path) -> None:
     """The stages of dvc.yaml with the files that they write, and which images each may see."""
-    axes = _canvas(10, 9.0, below=1.2)
-    _stage(axes, (1.65, 8.25), 2.9, "check_params", "refuse every mistake\nin params.yaml", "results/params-checked")
-    _stage(axes, (5.0, 8.25), 2.9, "download", "the data set,\nchecked by md5", "data/dataset")
-    _stage(axes, (8.35, 8.25), 2.9, "split_tasks", "seen and unseen classes,\nimages by their use", "data/split.json")
-    _arrow(axes, (3.1, 8.25), (3.55, 8.25))
-    _arrow(axes, (6.45, 8.25), (6.9, 8.25))
+    axes = _canvas(10, 10.9, below=0.8)
+    _stage(axes, (1.65, 10.15), 2.9, "check_params", "refuse every mistake\nin params.yaml", "results/params-checked")
+    _stage(axes, (5.0, 10.15), 2.9, "download", "the data set,\nchecked by md5", "data/dataset")
+    _stage(axes, (8.35, 10.15), 2.9, "split_tasks", "seen and unseen classes,\nimages by their use", "data/split.json")
+    _arrow(axes, (3.1, 10.15), (3.55, 10.15))
+    _arrow(axes, (6.45, 10.15), (6.9, 10.15))
 
-    _panel(axes, (3.95, 1.65), 2.1, 5.1, PAPER)
-    axes.plot([8.35, 8.35, 5.0, 5.0], [7.3, 7.05, 7.05, 7.0], color=INK, linewidth=2, solid_joinstyle="round")
-    _arrow(axes, (5.0, 7.05), (5.0, 6.68))
-    axes.text(5.0, 6.45, "images", fontsize=NAME, ha="center", va="center", color=INK)
-    rows = (5.7, 4.05, 2.4)
+    _panel(axes, (3.95, 1.65), 2.1, 7.05, PAPER)
+    axes.plot([8.35, 8.35, 5.0, 5.0], [9.2, 8.97, 8.97, 8.9], color=INK, linewidth=2, solid_joinstyle="round")
+    _arrow(axes, (5.0, 8.97), (5.0, 8.62))
+    _text(axes, 5.0, 8.35, "images", NAME)
+    rows = (7.6, 5.95, 4.3, 2.65)
     images = (
         "training images\nof seen classes",
         "held-out images\nof seen classes",
         "test images of all,\nsupport images of\nunseen classes",
+        "test images of\nunseen classes",
     )
     for y, words in zip(rows, images, strict=True):
-        axes.text(5.0, y, words, fontsize=TEXT, ha="center", va="center", color=INK, linespacing=1.25)
-
+        _text(axes, 5.0, y, words)
     trainings = {"classic": "batches of all seen classes", "meta": "Reptile: one task after another"}
     for method, x in (("classic", 1.95), ("meta", 8.05)):
         colour = COLOURS[method]
-        _panel(axes, (x - 1.8, 1.65), 3.6, 5.1, TINTS[method])
-        axes.text(x, 6.45, method, fontsize=NAME, color=colour, weight="bold", ha="center", va="center")
+        _panel(axes, (x - 1.8, 1.65), 3.6, 7.05, TINTS[method])
+        _text(axes, x, 8.4, method, NAME, color=colour, weight="bold")
         stages = (
             (f"train_{method}", trainings[method], f"results/trained/{method}"),
             (f"calibrate@{method}", "thresholds from ROC curves", f"results/calibrated/{method}"),
             (f"evaluate@{method}", "as trained, and adapted", f"results/evaluated/{method}"),
+            (f"report@{method}", "all figures, and pictures", f"metrics/details/{method}.json"),
         )
-        inner = x + 1.6 if x < 5 else x - 1.6
+        outer, inner = (4.0, x + 1.6) if x < 5 else (6.0, x - 1.6)
         for y, stage in zip(rows, stages, strict=True):
             _stage(axes, (x, y), 3.2, *stage, colour, height=0.85)
-            _arrow(axes, (4.0 if x < 5 else 6.0, y), (inner, y), GREY)
+            _arrow(axes, (outer, y), (inner, y), GREY)
         for y in rows[1:]:
             _arrow(axes, (x, y + 0.86), (x, y + 0.45))
         _arrow(axes, (x, 1.6), (x, 1.2), colour)
-
-    axes.add_patch(_box((0.15, 0.13), 9.7, 1.05, "white", INK))
-    axes.text(0.5, 0.86, "compare", fontsize=NAME, weight="bold", va="center", color=INK, zorder=4)
-    what = "classic beside meta: the same figures, their difference"
-    axes.text(2.2, 0.86, what, fontsize=TEXT, va="center", color=INK, zorder=4)
-    written = "metrics/{classic, meta, evaluation, comparison}.json      plots/*"
-    axes.text(0.5, 0.4, written, fontsize=FILE, family="monospace", color=GREY, va="center", zorder=4)
-    for x, what in (
-        (0.15, "a map, an episode, the worst mistakes: plots/*"),
-        (5.1, "small, with model cards: models/*"),
-    ):
-        axes.add_patch(_box((x, -1.1), 4.75, 1.05, "white", INK))
-        axes.text(x + 0.25, -0.8, what, fontsize=FILE, va="center", color=INK, zorder=4)
-    names = {
-        "illustrate@classic": (0.4, COLOURS["classic"]),
-        "illustrate@meta": (2.75, COLOURS["meta"]),
-        "export": (5.35, INK),
-    }
-    for name, (x, colour) in names.items():
-        axes.text(x, -0.37, name, fontsize=TEXT, weight="bold", va="center", color=colour, zorder=4)
+    ends = (
+        (0.35, "compare", "classic beside meta, in tables and pictures", "metrics/*.json   plots/comparison"),
+        (-0.65, "export", "both networks, small, with model cards", "models/*"),
+    )
+    for y, name, what, file in ends:
+        axes.add_patch(_box((0.15, y), 9.7, 0.83, "white", INK))
+        _text(axes, 0.5, y + 0.42, name, NAME, weight="bold", ha="left")
+        _text(axes, 2.2, y + 0.42, what, ha="left")
+        _text(axes, 9.55, y + 0.42, file, FILE, family="monospace", color=GREY, ha="right")
     _save(axes, path)
 
 
@@ -114,27 +123,25 @@ def reptile(path: Path) -> None:
         axes.plot(*way.T, "-", color=colour, linewidth=2.2)
         axes.plot(*way[1:].T, marker, color=colour, markersize=8, markeredgecolor="white")
         axes.plot(*way[-1], marker, color=colour, markersize=14, markeredgecolor="white")
-        axes.text(*place, f"trained on task {name}", fontsize=TEXT, color=colour, va="center")
+        _text(axes, *place, f"trained on task {name}", color=colour, ha="left")
         ends.append(way[-1])
     mean = np.mean(ends, axis=0)
     for end in ends:
         axes.plot(*np.array([end, mean]).T, ":", color=GREY, linewidth=1.6, zorder=1)
     axes.plot(*np.array([start, mean]).T, "--", color=GREY, linewidth=1.6, zorder=1)
     axes.plot(*mean, "X", color=GREY, markersize=15, markeredgecolor="white")
-    axes.text(mean[0] + 0.35, mean[1] - 0.15, "mean of the trained weights", fontsize=TEXT, color=GREY, va="center")
+    _text(axes, mean[0] + 0.35, mean[1] - 0.15, "mean of the trained weights", color=GREY, ha="left")
 
     orange, new = COLOURS["meta"], start + 0.58 * (mean - start)
     _arrow(axes, (start[0], start[1]), (new[0], new[1]), orange, width=6, head=30)
     words = "outer step:\nthe next start"
-    axes.text(new[0] - 0.15, new[1] - 0.48, words, fontsize=NAME, color=orange, weight="bold", va="center")
+    _text(axes, new[0] - 0.15, new[1] - 0.48, words, NAME, color=orange, weight="bold", ha="left")
     axes.plot(*start, "o", color=INK, markersize=16, zorder=5)
-    axes.text(
-        start[0] - 0.2, start[1] - 0.3, "start: the\nweights so far", fontsize=TEXT, color=INK, ha="center", va="top"
-    )
+    _text(axes, start[0] - 0.2, start[1] - 0.3, "start: the\nweights so far", va="top", linespacing=1.2)
     words = "inner loop:\neach dot is a step\non this task alone"
-    axes.text(0.25, 4.25, words, fontsize=TEXT, color=INK, va="center", linespacing=1.3)
+    _text(axes, 0.25, 4.25, words, ha="left", linespacing=1.3)
     formula = r"weights $\leftarrow$ weights + meta_step $\cdot$ mean over tasks (trained weights $-$ weights)"
-    axes.text(5, 5.95, formula, fontsize=NAME, color=INK, ha="center", va="center")
+    _text(axes, 5, 5.95, formula, NAME)
     _save(axes, path)
 
 
@@ -149,12 +156,12 @@ def triplet(data: Path, path: Path) -> None:
     for y, (role, (row, name)) in zip((4.0, 2.1, 0.2), TRIPLET.items(), strict=True):
         axes.imshow(dataset.train_images[row], extent=(0.2, 1.8, y, y + 1.6), interpolation="nearest", zorder=2)
         axes.add_patch(_box((0.2, y), 1.6, 1.6, "none", colours[role], 4, rounding=0.02))
-        axes.text(2.0, y + 1.0, role, fontsize=NAME, weight="bold", color=colours[role], va="center")
-        axes.text(2.0, y + 0.6, name, fontsize=TEXT, color=INK, va="center")
+        _text(axes, 2.0, y + 1.0, role, NAME, weight="bold", color=colours[role], ha="left")
+        _text(axes, 2.0, y + 0.6, name, ha="left")
         _arrow(axes, (3.2, y + 0.8), (3.58, y + 0.8), GREY)
     axes.add_patch(_box((3.6, 0.2), 1.2, 5.4, PAPER, GREY))
     words = "one\nnetwork\nfor all\nthree"
-    axes.text(4.2, 2.9, words, fontsize=TEXT, color=INK, ha="center", va="center", linespacing=1.4, zorder=4)
+    _text(axes, 4.2, 2.9, words, linespacing=1.4)
     _arrow(axes, (4.85, 2.9), (5.23, 2.9), GREY)
 
     origin, radius = np.array([5.65, 1.6]), 3.2
@@ -171,22 +178,22 @@ def triplet(data: Path, path: Path) -> None:
     }
     for role, (words, offset, side) in labels.items():
         x, y = tips[role] + offset
-        axes.text(x, y, words, fontsize=TEXT, weight="bold", color=colours[role], ha=side, va="center")
+        _text(axes, x, y, words, weight="bold", color=colours[role], ha=side)
     for role, word, to in (("positive", "pull", 68.0), ("negative", "push", 2.0)):
         angle = angles[role]
         swing = [origin + 0.86 * radius * _direction(at) for at in np.linspace(angle, to, 30)]
         axes.plot(*np.array(swing[:-1]).T, color=colours[role], linewidth=2.5)
         _arrow(axes, tuple(swing[-3]), tuple(swing[-1]), colours[role], width=2.5, head=22)
         x, y = origin + 0.72 * radius * _direction((angle + to) / 2)
-        axes.text(x, y, word, fontsize=TEXT, color=colours[role], ha="center", va="center", style="italic")
+        _text(axes, x, y, word, color=colours[role], style="italic")
         first, last = sorted((angle, angles["anchor"]))
         axes.add_patch(Arc(tuple(origin), 2.1, 2.1, theta1=first, theta2=last, color=INK, linewidth=1.2))
         x, y = origin + 1.62 * _direction((first + last) / 2)
-        axes.text(x, y, f"cos(a, {role[0]})", fontsize=TEXT - 1, color=INK, ha="center", va="center")
+        _text(axes, x, y, f"cos(a, {role[0]})", TEXT - 1)
     loss = r"loss = max(0, cos(a, n) $-$ cos(a, p) + margin)"
-    axes.text(7.4, 0.85, loss, fontsize=TEXT, color=INK, ha="center", va="center")
+    _text(axes, 7.4, 0.85, loss)
     right = "triplet accuracy: how often cos(a, p) > cos(a, n)"
-    axes.text(7.4, 0.4, right, fontsize=TEXT, color=INK, ha="center", va="center")
+    _text(axes, 7.4, 0.4, right)
     _save(axes, path)
 
 
@@ -197,6 +204,12 @@ def _canvas(width: float, height: float, below: float = 0.0) -> Axes:
     axes.set(xlim=(0, width), ylim=(-below, height), aspect="equal", autoscale_on=False)
     axes.axis("off")
     return axes
+
+
+def _text(axes: Axes, x: float, y: float, words: str, size: float = TEXT, **style: Any) -> None:
+    """Words, in ink and centred unless `style` says otherwise, above all else."""
+    defaults: dict[str, Any] = {"color": INK, "ha": "center", "va": "center", "zorder": 4}
+    axes.text(x, y, words, fontsize=size, **defaults | style)
 
 
 def _box(
@@ -218,18 +231,15 @@ def _stage(
     bottom = y - height / 2
     axes.add_patch(_box((x - width / 2, bottom), width, height, "white", edge))
     top = bottom + height
-    axes.text(x, top - 0.25, name, fontsize=NAME, weight="bold", ha="center", va="center", color=INK, zorder=4)
+    _text(axes, x, top - 0.25, name, NAME, weight="bold")
     lines = what.count("\n") + 1
-    axes.text(x, top - 0.42 - 0.13 * lines, what, fontsize=TEXT, ha="center", va="center", color=INK, zorder=4)
-    axes.text(x, bottom - 0.2, file, fontsize=FILE, family="monospace", ha="center", va="center", color=GREY, zorder=4)
+    _text(axes, x, top - 0.42 - 0.13 * lines, what)
+    _text(axes, x, bottom - 0.2, file, FILE, family="monospace", color=GREY)
 
 
 def _arrow(axes: Axes, tail: Point, tip: Point, colour: str = INK, width: float = 2, head: float = 16) -> None:
-    axes.add_patch(
-        FancyArrowPatch(
-            tail, tip, arrowstyle="-|>", mutation_scale=head, color=colour, linewidth=width, shrinkA=0, shrinkB=0
-        )
-    )
+    style: dict[str, Any] = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0}
+    axes.add_patch(FancyArrowPatch(tail, tip, mutation_scale=head, color=colour, linewidth=width, **style))
 
 
 def _direction(degrees: float) -> np.ndarray:

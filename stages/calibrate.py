@@ -4,22 +4,20 @@ import _checkout  # noqa: F401
 
 from pathlib import Path
 
-from oneshot.compute import describe
-from oneshot.files import write_json, write_table
-from oneshot.params import load_params
-from oneshot.stage import run_stage
-from oneshot.subject import Subject, chosen_method
-from oneshot.thresholds import calibrate_thresholds
+from oneshot.common.files import write_json, write_table
+from oneshot.common.stage import run_stage
+from oneshot.evaluation.context import Context, chosen_method
+from oneshot.evaluation.thresholds import calibrate_thresholds
+from oneshot.hardware.device import describe
 
 
 def main() -> None:
     method = chosen_method()
-    model, output = Path(f"results/trained/{method}/model.pt"), Path(f"results/calibrated/{method}")
-    subject = Subject(load_params(), model, Path("data/dataset"), Path("data/split.json"))
-    thresholds, roc = calibrate_thresholds(subject)
+    context, output = Context.of(method), Path(f"results/calibrated/{method}")
+    thresholds, roc = calibrate_thresholds(context)
     write_json(output / "thresholds.json", thresholds)
     write_table(output / "roc.csv", roc)
-    write_json(output / "record.json", describe(subject.compute))
+    write_json(output / "record.json", describe(context.compute))
 
 
 if __name__ == "__main__":

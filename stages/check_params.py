@@ -2,13 +2,13 @@
 
 import _checkout  # noqa: F401
 
-from oneshot.files import write_text
-from oneshot.params import load_params
-from oneshot.stage import run_stage
+from oneshot.common.files import write_text
+from oneshot.common.stage import run_stage
+from oneshot.params import check_params
 
 
 def main() -> None:
-    load_params()
+    check_params()
     # A constant output: whatever changes in params.yaml, nothing below is invalidated by this stage.
     write_text("results/params-checked", "params.yaml is valid\n")
 

@@ -4,19 +4,16 @@ import _checkout  # noqa: F401
 
 import os
 
-from oneshot.dataset import save_dataset
-from oneshot.download import SOURCE, fetch_dataset
-from oneshot.folder import read_folder
-from oneshot.params import load_params
-from oneshot.stage import run_stage
+from oneshot.common.params import load_params
+from oneshot.common.stage import run_stage
+from oneshot.data.dataset import save_dataset
+from oneshot.sources.datasets import DownloadStage, get_dataset
+from oneshot.sources.fetch import SOURCE
 
 
 def main() -> None:
-    params = load_params()
-    if params.dataset == "folder":
-        dataset = read_folder(params.data_folder, params.image_size, params.folder_test_share, params.seed)
-    else:
-        dataset = fetch_dataset(params.dataset, raw="data/raw", source=os.environ.get(SOURCE))
+    params = load_params(DownloadStage)
+    dataset = get_dataset(params, raw="data/raw", source=os.environ.get(SOURCE))
     save_dataset("data/dataset", dataset)
     train, test, classes = len(dataset.train_images), len(dataset.test_images), len(dataset.class_names)
     print(f"{params.dataset}: {train} training and {test} test images of {classes} classes")

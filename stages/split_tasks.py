@@ -2,21 +2,19 @@
 
 import _checkout  # noqa: F401
 
-from oneshot.dataset import load_dataset
-from oneshot.params import load_params
-from oneshot.split import make_split, save_split
-from oneshot.stage import run_stage
+from oneshot.common.params import load_params
+from oneshot.common.stage import run_stage
+from oneshot.data.dataset import load_dataset
+from oneshot.data.split import SplitStage, make_split, save_split
 
 
 def main() -> None:
-    params = load_params()
     dataset = load_dataset("data/dataset")
-    split = make_split(dataset, params)
+    split = make_split(dataset, load_params(SplitStage))
     save_split("data/split.json", split, dataset)
-    unseen = ", ".join(dataset.class_names[label] for label in split.unseen)
     for name, count in split.counts().items():
         print(f"{count:7,} {name.replace('_', ' ')}")
-    print(f"unseen: {unseen}")
+    print(f"unseen: {', '.join(dataset.class_names[label] for label in split.unseen)}")
 
 
 if __name__ == "__main__":

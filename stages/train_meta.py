@@ -4,15 +4,15 @@ import _checkout  # noqa: F401
 
 from pathlib import Path
 
-from oneshot.params import load_params
-from oneshot.reptile import ReptileTraining
-from oneshot.stage import run_stage
-from oneshot.training import train
+from oneshot.common.params import load_params
+from oneshot.common.stage import run_stage
+from oneshot.training.loop import train
+from oneshot.training.reptile import ReptileStage, ReptileTraining
 
 
 def main() -> None:
     data, split = Path("data/dataset"), Path("data/split.json")
-    train(ReptileTraining, load_params(), data, split, output=Path("results/trained/meta"))
+    train(ReptileTraining, load_params(ReptileStage), data, split, output=Path("results/trained/meta"))
 
 
 if __name__ == "__main__":

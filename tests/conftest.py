@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oneshot.dataset import Dataset
-from oneshot.download import fetch_dataset
+from oneshot.data.dataset import Dataset
+from oneshot.sources.datasets import fetch_dataset
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,69 +15,81 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oneshot.compute import set_up
-from oneshot.dataset import Dataset, save_dataset
-from oneshot.images import ImageStore
-from oneshot.learner import Learner
-from oneshot.network import new_network, save_model
+from oneshot.data.dataset import Dataset, save_dataset
+from oneshot.data.images import ImageStore
+from oneshot.data.sampling import ClassPool
+from oneshot.data.split import make_split, save_split
+from oneshot.evaluation.context import Context
+from oneshot.hardware.device import set_up
+from oneshot.model.model_file import save_model
+from oneshot.model.network import SiameseNetwork, new_network
 from oneshot.params import Params
-from oneshot.sampling import ClassPool
-from oneshot.split import make_split, save_split
-from oneshot.subject import Subject
+from oneshot.training.learner import Learner, TrainingStage
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
     "dataset": "digits",
-    "unseen_classes": 3,
-    "calibration_images": 5,
-    "resnet_stem": 4,
-    "resnet_widths": [4, 8, 16],
-    "resnet_blocks": [1, 1, 1],
-    "resnet_first_stride": 1,
     "image_budget": 240,
-    "batch_size": 12,
-    "classic_batch_classes": 3,
-    "classic_learning_rate": 0.2,
-    "task_classes": 3,
-    "inner_steps": 2,
-    "inner_learning_rate": 0.05,
-    "inner_momentum": 0.0,
-    "inner_state": "reset",
-    "meta_momentum": 0.0,
-    "augmentation": "crop",
-    "views": 1,
-    "episode_draws": 5,
-    "episode_count": 20,
-    "episode_ways": 2,
-    "episode_queries": 3,
-    "adapt_shots": [1, 5],
-    "adapt_draws": 2,
-    **{f"adapt_{method}_steps": [2, 2, 2] for method in ("classic", "meta")},
-    **{f"adapt_{method}_learning_rate": [0.01, 0.01, 0.01] for method in ("classic", "meta")},
-    "adapt_batch_size": 12,
-    "adapt_classes": 2,
-    "adapt_episodes": 2,
-    "device": "cpu",
-    "precision": "fp32",
-    "threads": 1,
+    "split.unseen_classes": 3,
+    "split.calibration_images": 5,
+    "network.stem": 4,
+    "network.widths": [4, 8, 16],
+    "network.first_stride": 1,
+    "batch.size": 12,
+    "batch.augmentation": "crop",
+    "classic.batch_classes": 3,
+    "classic.learning_rate": 0.2,
+    "reptile.task_classes": 3,
+    "reptile.inner_steps": 2,
+    "reptile.inner_momentum": 0.0,
+    "reptile.inner_state": "reset",
+    "evaluation.tta": "none",
+    "adaptation.shots": [1, 5],
+    "adaptation.steps": 2,
+    "adaptation.learning_rate": 0.01,
+    "hardware.device": "cpu",
+    "hardware.precision": "fp32",
+    "hardware.threads": 1,
 }
+COMMITTED: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
-def tiny_params(**changes: Any) -> Params:
-    """The committed parameters, made tiny, with `changes`."""
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    return Params.model_validate(values | TINY | changes)
+def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A copy of parameters in groups, with others by their full names."""
+    values = copy.deepcopy(values)
+    for name, value in changes.items():
+        group, _, key = name.rpartition(".")
+        (values[group] if group else values)[key] = value
+    return values
 
 
-def tiny_learner(params: Params, classes: int = 5, per_class: int = 12) -> Learner:
+def tiny_params(changes: dict[str, Any] | None = None) -> Params:
+    """The committed parameters, made tiny, with others by their full names."""
+    return Params.model_validate(changed(COMMITTED, TINY | (changes or {})))
+
+
+def tiny_learner(params: TrainingStage, classes: int = 5, per_class: int = 12) -> Learner:
     """A learner on random 8x8 images of a few classes."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (classes * per_class, 8, 8, 1), dtype=np.uint8)
     pool = ClassPool(list(np.arange(classes * per_class).reshape(classes, per_class)))
-    compute = set_up(params)
-    network = new_network(params, [100.0], [50.0])
-    return Learner(params, compute, network, ImageStore(images, compute.device, params.augmentation), pool)
+    compute = set_up(params.hardware)
+    network = new_network(params.network, [100.0], [50.0])
+    return Learner(params, compute, network, ImageStore(images, compute.device, params.batch.augmentation), pool)
+
+
+def tiny_network(mean: tuple[float, ...] = (120.0, 110.0, 100.0), **changes: Any) -> SiameseNetwork:
+    """A network for images of three channels, with random weights, the same each time."""
+    torch.manual_seed(0)
+    shape = {"stem": 4, "widths": [4, 8, 16], "blocks": 1, "first_stride": 1, "embedding_norm": False}
+    return SiameseNetwork(**(shape | changes), mean=mean, std=(60.0, 61.0, 62.0))
+
+
+def random_images(count: int, seed: int = 0) -> torch.Tensor:
+    """Random uint8 images (count, 3, 16, 16)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8, generator=generator)
 
 
 def unit_vectors(count: int, dimensions: int = 6, seed: int = 0) -> torch.Tensor:
@@ -85,15 +98,17 @@ def unit_vectors(count: int, dimensions: int = 6, seed: int = 0) -> torch.Tensor
     return torch.nn.functional.normalize(torch.randn(count, dimensions, generator=generator), dim=1)
 
 
-def make_subject(folder: Path, dataset: Dataset, weights_seed: int = 0, **changes: Any) -> Subject:
+def make_context(
+    folder: Path, dataset: Dataset, changes: dict[str, Any] | None = None, weights_seed: int = 0
+) -> Context:
     """A network with random weights, with the data set and its split, in a folder of its own."""
-    params = tiny_params(**changes)
+    params = tiny_params(changes)
     save_dataset(folder / "dataset", dataset)
     save_split(folder / "split.json", make_split(dataset, params), dataset)
     torch.manual_seed(weights_seed)
-    network = new_network(params, [80.0], [90.0])
-    save_model(folder / "model.pt", network, {"method": "classic"})
-    return Subject(params, folder / "model.pt", folder / "dataset", folder / "split.json")
+    network = new_network(params.network, [80.0], [90.0])
+    save_model(folder / "model.safetensors", network, {"method": "classic"})
+    return Context(params, folder / "model.safetensors", folder / "dataset", folder / "split.json")
 
 
 def fuzz(examples: int, *arguments: Any, **named: Any) -> Callable[[Any], Any]:

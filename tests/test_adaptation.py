@@ -1,121 +1,133 @@
-"""Adaptation is a plain loop on a clone; the network itself stays as it is."""
+"""Adaptation is a plain loop; the network itself stays as it is."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from helpers import tiny_learner, tiny_params
-from torch.nn import functional as F
+from helpers import tiny_learner, tiny_params, unit_vectors
 
-from oneshot.adaptation import Pace, adapt_metric, adapt_network, pace
-from oneshot.losses import random_triplet_loss
-from oneshot.sampling import ClassPool, random_stream
-
-
-def adapted(params, learner, classes=(0,), seed=3, steps=2, rate=0.1):
-    rng, pool = random_stream(seed, "supports", 0), learner.pool
-    how_far = Pace(steps, rate)
-    return adapt_network(params, learner.compute, learner.network, learner.store, pool, np.array(classes), rng, how_far)
+from oneshot.adaptation import adapter
+from oneshot.adaptation.adapter import SOFT_SCALE, Adapter, Embedder
+from oneshot.data.images import ImageStore
+from oneshot.data.sampling import ClassPool, random_stream
+from oneshot.model.embedding import embed
+from oneshot.model.losses import random_triplet_loss
 
 
-def test_the_network_stays_as_it_is():
-    params = tiny_params()
+def prepared(weights, steps, rate, **changes):
+    """A learner, and what adapts its network."""
+    names = {"adaptation.weights": weights, "adaptation.steps": steps, "adaptation.learning_rate": rate}
+    params = tiny_params(names | changes)
     learner = tiny_learner(params)
-    before = copy.deepcopy(learner.network.state_dict())
-    clone = adapted(params, learner)
+    frozen = Embedder(learner.network, learner.compute, "none")
+    return learner, Adapter(params.adaptation, frozen, learner.store, params.loss.soft_scale)
+
+
+def stream():
+    return random_stream(3, "supports", 0)
+
+
+class Fixed:
+    """Stands for a frozen network: vectors, one for each row."""
+
+    def __init__(self, vectors):
+        self.vectors, self.network = vectors, SimpleNamespace(dimensions=vectors.shape[1])
+
+    def __call__(self, store, rows):
+        return self.vectors[rows]
+
+
+def mapped(vectors, pool, classes, steps, rate):
+    params = tiny_params({"adaptation.steps": steps, "adaptation.learning_rate": rate})
+    return Adapter(params.adaptation, Fixed(vectors), None, 10.0).adapt(pool, np.array(classes), stream())
+
+
+@pytest.fixture
+def pool():
+    return ClassPool(list(np.arange(60).reshape(5, 12)))
+
+
+@pytest.mark.parametrize("weights", ["map", "all"])
+def test_the_network_stays_as_it_is(weights):
+    learner, way = prepared(weights, 2, 0.1)
+    before, rows = copy.deepcopy(learner.network.state_dict()), np.arange(9)
+    frozen, adapted = (f(learner.store, rows) for f in (way.frozen, way.adapt(learner.pool, np.array([0]), stream())))
     assert all(torch.equal(value, before[name]) for name, value in learner.network.state_dict().items())
-    assert not torch.equal(clone.backbone.conv.weight, learner.network.backbone.conv.weight)
+    assert torch.equal(way.frozen(learner.store, rows), frozen) and not torch.allclose(adapted, frozen)
 
 
-def test_statistics_of_batch_norm_are_frozen():
-    params = tiny_params()
-    learner = tiny_learner(params)
-    found, expected = (network.backbone.norm.running_mean for network in (adapted(params, learner), learner.network))
-    assert torch.equal(found, expected)
-
-
-def unit_vectors(learner, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    rows = sum(len(rows) for rows in learner.pool.images)
-    return F.normalize(torch.randn(rows, 6, generator=generator) + torch.randn(6, generator=generator), dim=1)
+def test_without_steps_nothing_adapts():
+    learner, way = prepared("all", 0, 0.1)
+    assert way.adapt(learner.pool, np.array([0]), stream()) is way.frozen
 
 
 @pytest.mark.parametrize("classes", [(0,), (0, 1, 2)])
-def test_metric_is_plain_gradient_descent_from_the_identity(classes):
-    params = tiny_params()
-    learner = tiny_learner(params)
-    vectors, pool = unit_vectors(learner), learner.pool
-    found = adapt_metric(
-        params, vectors.__getitem__, 6, pool, np.array(classes), random_stream(3, "supports", 0), Pace(3, 0.5)
-    ).matrix
+def test_a_map_is_plain_gradient_descent_from_the_identity(pool, classes, monkeypatch):
+    monkeypatch.setattr(adapter, "BATCH", 60)
+    vectors = unit_vectors(60)
     matrix = torch.eye(6)
-    for batch in pool.triplet_batches(random_stream(3, "supports", 0), np.array(classes), params.adapt_batch_size, 3):
+    for batch in pool.triplet_batches(stream(), np.array(classes), 60, 3):
         gradient = torch.zeros(6, 6)
         anchors, positives, negatives = vectors[batch.images].chunk(3)
         for a, p, n in zip(anchors, positives, negatives, strict=True):
             gap = (matrix @ a) @ (matrix @ n) - (matrix @ a) @ (matrix @ p)
-            slope = torch.sigmoid(params.adapt_soft_scale * gap)  # of the soft margin; below, of (Ma)'(M(n - p))
+            slope = torch.sigmoid(SOFT_SCALE * gap)  # of the soft margin; below, of (Ma)'(M(n - p))
             gradient += slope * matrix @ (torch.outer(a, n - p) + torch.outer(n - p, a)) / len(anchors)
         matrix = matrix - 0.5 * gradient
         matrix *= 6**0.5 / matrix.norm()
-    torch.testing.assert_close(found, matrix)
+    torch.testing.assert_close(mapped(vectors, pool, classes, 3, 0.5).matrix, matrix)
 
 
-def test_a_single_support_teaches_a_metric_its_direction():
+def test_a_single_support_teaches_a_map_its_direction(pool):
     """A support that is its own positive: its direction, less that of the negatives, counts for more afterwards."""
-    params = tiny_params(adapt_batch_size=300)
-    learner = tiny_learner(params)
-    pool = ClassPool([learner.pool.images[0][:1], *learner.pool.images[1:]])
-    vectors = unit_vectors(learner)
-    metric = adapt_metric(
-        params, vectors.__getitem__, 6, pool, np.array([0]), random_stream(3, "supports", 0), Pace(20, 1.0)
-    )
-    support, rest = vectors[pool.images[0]], vectors[np.concatenate(pool.images[1:])]
-    before, after = rest @ support.T, metric(rest) @ metric(support).T
+    pool = ClassPool([pool.images[0][:1], *pool.images[1:]])
+    vectors = torch.nn.functional.normalize(unit_vectors(60) + unit_vectors(1, seed=1), dim=1)
+    embed_mapped, rest = mapped(vectors, pool, [0], 20, 1.0), np.concatenate(pool.images[1:])
+    before, after = (by(None, rest) @ by(None, pool.images[0]).T for by in (Fixed(vectors), embed_mapped))
     assert after.mean() < before.mean() - 0.05
-    assert metric(rest).norm(dim=1).allclose(torch.ones(len(rest)))
+    assert embed_mapped(None, rest).norm(dim=1).allclose(torch.ones(len(rest)))
 
 
-@pytest.mark.parametrize("classes", [(0,), (0, 1, 2)])
-@pytest.mark.parametrize("kind", ["sgd", "adam"])
-def test_same_as_a_plain_loop(classes, kind):
-    params = tiny_params(adapt_optimizer=kind)
-    learner = tiny_learner(params)
-    clone = adapted(params, learner, classes, steps=3, rate=0.01)
+@pytest.mark.parametrize(("classes", "soft_scale"), [((0,), 10.0), ((0, 1, 2), 10.0), ((0,), 0.0)])
+def test_all_weights_adapt_by_a_plain_loop_of_adam(classes, soft_scale, monkeypatch):
+    """Without a first moment, with batch norm's statistics of training, and with a hinge where training had one."""
+    monkeypatch.setattr(adapter, "BATCH", 60)
+    learner, way = prepared("all", 3, 0.01, **{"loss.soft_scale": soft_scale})
+    clone = way.adapt(learner.pool, np.array(classes), stream()).network
 
-    rng, slow = random_stream(3, "supports", 0), copy.deepcopy(learner.network).eval()
-    optimizer = torch.optim.SGD(slow.parameters(), lr=0.01)
-    if kind == "adam":
-        optimizer = torch.optim.Adam(slow.parameters(), lr=0.01, betas=(0.0, 0.999))
-    for batch in learner.pool.triplet_batches(rng, np.array(classes), params.adapt_batch_size, 3):
-        loss = random_triplet_loss(
-            slow(learner.store.augmented(batch.images, rng)), params.triplet_margin, params.adapt_soft_scale
-        )
+    rng, slow = stream(), copy.deepcopy(learner.network).eval()
+    optimizer = torch.optim.Adam(slow.parameters(), lr=0.01, betas=(0.0, 0.999))
+    for batch in learner.pool.triplet_batches(rng, np.array(classes), 60, 3):
+        images = learner.store.augmented(batch.images, rng)
+        loss = random_triplet_loss(slow(images), SOFT_SCALE if soft_scale else 0.0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     for ours, theirs in zip(clone.parameters(), slow.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
+    for ours, theirs in zip(clone.buffers(), learner.network.buffers(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
-def test_adaptation_lowers_the_loss_on_its_task():
-    params = tiny_params(adapt_optimizer="adam", augmentation="none")
-    learner = tiny_learner(params)
+def test_adaptation_lowers_the_loss_on_its_task(monkeypatch):
+    monkeypatch.setattr(adapter, "BATCH", 150)
+    learner, way = prepared("all", 40, 0.003, **{"batch.augmentation": "none"})
     (batch,) = learner.pool.triplet_batches(random_stream(9, "supports", 0), np.array([0]), 300, 1)
-    images = learner.store.batch(batch.images)
-    clone = adapted(params, learner, steps=40, rate=0.003)
-    with torch.no_grad():
-        losses = [
-            random_triplet_loss(network.eval()(images), params.triplet_margin, params.adapt_soft_scale).item()
-            for network in (learner.network, clone)
-        ]
-    assert losses[1] < 0.9 * losses[0]
-
-
-def test_each_training_and_number_of_supports_has_its_own_pace():
-    params = tiny_params(
-        adapt_classic_steps=[1, 2, 3], adapt_meta_steps=[4, 5, 6], adapt_meta_learning_rate=[0.1, 0.2, 0.3]
+    before, after = (
+        random_triplet_loss(by(learner.store, batch.images), SOFT_SCALE)
+        for by in (way.frozen, way.adapt(learner.pool, np.array([0]), stream()))
     )
-    assert [pace(params, "classic", shots).steps for shots in (1, 5, None)] == [1, 2, 3]
-    assert [pace(params, "meta", shots) for shots in (1, 5, None)] == [(4, 0.1), (5, 0.2), (6, 0.3)]
+    assert after < 0.9 * before
+
+
+def test_embeddings_are_computed_once_and_those_of_their_store(monkeypatch):
+    learner, way = prepared("map", 1, 1.0)
+    other = ImageStore(255 - learner.store.images.permute(0, 2, 3, 1).numpy(), learner.compute.device)
+    asked = []
+    monkeypatch.setattr(adapter, "embed", lambda *given: asked.append(len(given[1])) or embed(*given))
+    for store, rows in ((learner.store, [3, 1, 3]), (other, [1, 7]), (learner.store, [7, 3, 0, 1]), (other, [7])):
+        expected = embed(learner.network, store.batch(np.array(rows)), "none")
+        torch.testing.assert_close(way.frozen(store, np.array(rows)), expected)
+    assert asked == [2, 2, 2]

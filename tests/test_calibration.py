@@ -1,12 +1,16 @@
-"""Thresholds against a loop over every threshold that could matter."""
+"""Thresholds against a loop over every threshold that could matter, and against scikit-learn."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_curve
 
-from oneshot.calibration import Calibration, calibrate, roc_table
-from oneshot.errors import UserError
+from oneshot.evaluation.calibration import Calibration, calibrate, roc_table
+from oneshot.evaluation.metrics import Verification
+
+CASES = pytest.mark.parametrize(("seed", "levels"), [(0, 5), (1, 5), (0, 10**6), (1, 10**6)])
+CRITERIA = [("balanced", 0.05), ("eer", 0.05), ("fpr", 0.05), ("fpr", 0.3), ("fpr", 1e-6)]
 
 
 def scores(seed: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -16,7 +20,8 @@ def scores(seed: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
     return tuple((np.round(values * levels) / levels).astype(np.float32) for values in (same, different))
 
 
-CASES = pytest.mark.parametrize(("seed", "levels"), [(s, n) for s in range(5) for n in (5, 10**6)])
+def threshold_of(same, different, criterion: str, target_fpr: float = 0.05) -> float:
+    return calibrate(Verification(same, different), criterion, target_fpr).threshold
 
 
 def counts(same, different, threshold: float) -> tuple[int, int]:
@@ -42,74 +47,70 @@ def slow(same, different, criterion: str, target_fpr: float) -> tuple[float, flo
 
 
 @CASES
-@pytest.mark.parametrize(
-    ("criterion", "target_fpr"), [("balanced", 0.05), ("eer", 0.05), ("fpr", 0.05), ("fpr", 0.3), ("fpr", 1e-6)]
-)
+@pytest.mark.parametrize(("criterion", "target_fpr"), CRITERIA)
 def test_threshold_is_the_best_of_all(seed, levels, criterion, target_fpr):
     same, different = scores(seed, levels)
-    found = calibrate(same, different, criterion, target_fpr)
+    found = calibrate(Verification(same, different), criterion, target_fpr)
     accepted, rejected = slow(same, different, criterion, target_fpr)
     assert rejected < found.threshold <= accepted
     tp, fp = counts(same, different, found.threshold)
     assert (tp, fp) == counts(same, different, accepted)
     assert (found.tpr, found.fpr) == (tp / len(same), fp / len(different))
     assert found.criterion == criterion
+    assert float(np.float32(found.threshold)) == found.threshold
+
+    fpr, tpr, _ = roc_curve([1] * 60 + [0] * 150, np.concatenate([same, different]), drop_intermediate=False)
+    merit = {"balanced": tpr - fpr, "eer": -abs(fpr + tpr - 1), "fpr": np.where(fpr <= target_fpr, tpr, -1)}[criterion]
+    reached = {"balanced": found.tpr - found.fpr, "eer": -abs(found.fpr + found.tpr - 1), "fpr": found.tpr}[criterion]
+    assert reached == pytest.approx(merit.max(), abs=1e-12)
     assert criterion != "fpr" or found.fpr <= target_fpr
 
 
 def test_threshold_lies_midway():
-    assert calibrate([0.75, 0.5], [0.25, 0.0], "balanced") == Calibration(0.375, 1.0, 0.0, "balanced")
+    assert calibrate(Verification([0.75, 0.5], [0.25, 0.0]), "balanced") == Calibration(0.375, 1.0, 0.0, "balanced")
 
 
 def test_threshold_between_neighbours_is_the_upper_one():
     below = np.float32(0.5)
     above = np.nextafter(below, np.float32(1))
-    assert calibrate([above], [below], "balanced").threshold == float(above)
-
-
-def test_threshold_is_a_float32_number():
-    for seed in range(20):
-        threshold = calibrate(*scores(seed, 10**6), "balanced").threshold
-        assert float(np.float32(threshold)) == threshold
+    assert threshold_of([above], [below], "balanced") == float(above)
 
 
 def test_of_equally_good_thresholds_the_highest():
     # At 0.8: TPR 1/2, FPR 0; at 0.4: TPR 1, FPR 1/2; both balance to 3/4.
-    assert calibrate([0.8, 0.4], [0.6, 0.2], "balanced").threshold == pytest.approx(0.7)
+    assert threshold_of([0.8, 0.4], [0.6, 0.2], "balanced") == pytest.approx(0.7)
     # FPR may be 1/2, yet the first false positive brings no true one.
-    assert calibrate([0.8, 0.1], [0.6, 0.2], "fpr", 0.5) == Calibration(pytest.approx(0.7), 0.5, 0.0, "fpr")
+    found = calibrate(Verification([0.8, 0.1], [0.6, 0.2]), "fpr", 0.5)
+    assert found == Calibration(pytest.approx(0.7), 0.5, 0.0, "fpr")
 
 
 def test_criteria_differ():
     random = np.random.default_rng(0)
-    same, different = random.normal(0.6, 0.1, 300), random.normal(0.2, 0.4, 3000)
-    found = {name: calibrate(same, different, name, 0.01).threshold for name in ("balanced", "eer", "fpr")}
+    pairs = Verification(random.normal(0.6, 0.1, 300), random.normal(0.2, 0.4, 3000))
+    found = {name: calibrate(pairs, name, 0.01).threshold for name in ("balanced", "eer", "fpr")}
     assert found["balanced"] < found["eer"] < found["fpr"]
 
 
 @pytest.mark.parametrize("criterion", ["balanced", "eer", "fpr"])
-def test_scores_the_wrong_way_round_give_a_finite_threshold(criterion):
-    found = calibrate([0.1, 0.2], [0.8, 0.9], criterion, 0.05)
+def test_scores_the_wrong_way_round_or_all_alike_give_a_finite_threshold(criterion):
+    found = calibrate(Verification([0.1, 0.2], [0.8, 0.9]), criterion, 0.05)
     assert np.isfinite(found.threshold)
     if criterion != "eer":
         assert (found.tpr, found.fpr) == (0.0, 0.0)
         assert found.threshold > np.float32(0.9)
-
-
-def test_all_pairs_alike():
-    for criterion in ("balanced", "eer", "fpr"):
-        assert calibrate([0.5], [0.5], criterion, 0.05).threshold == pytest.approx(0.5)
+    assert threshold_of([0.5], [0.5], criterion) == pytest.approx(0.5)
 
 
 def test_the_highest_target_accepts_every_same_pair():
-    assert calibrate([0.9, 0.1], [0.5, 0.0], "fpr", 0.5).tpr == 1.0
+    assert calibrate(Verification([0.9, 0.1], [0.5, 0.0]), "fpr", 0.5).tpr == 1.0
 
 
 @CASES
 def test_roc_table_holds_the_chosen_threshold(seed, levels):
     same, different = scores(seed, levels)
-    chosen = calibrate(same, different, "balanced")
-    rows = roc_table(same, different, chosen, points=30)
+    pairs = Verification(same, different)
+    chosen = calibrate(pairs, "balanced")
+    rows = roc_table(pairs, chosen, points=30)
     assert [list(row) for row in rows] == [["fpr", "tpr", "threshold", "chosen"]] * len(rows)
     assert len(rows) <= 31
     marked = [row for row in rows if row["chosen"]]
@@ -119,14 +120,3 @@ def test_roc_table_holds_the_chosen_threshold(seed, levels):
         tp, fp = counts(same, different, row["threshold"])
         assert (row["tpr"], row["fpr"]) == (tp / len(same), fp / len(different))
     assert (rows[0]["fpr"], rows[0]["tpr"], rows[-1]["fpr"], rows[-1]["tpr"]) == (0, 0, 1, 1)
-
-
-def test_what_cannot_be_calibrated_is_refused():
-    with pytest.raises(UserError, match="same pairs: found none"):
-        calibrate([], [0.5], "balanced")
-    with pytest.raises(UserError, match="different pairs: found none"):
-        calibrate([0.5], [], "balanced")
-    with pytest.raises(UserError, match="same pairs: found NaN"):
-        calibrate([np.nan], [0.5], "balanced")
-    with pytest.raises(UserError, match="threshold_criterion: found 'best'; must be one of balanced, eer, fpr"):
-        calibrate([0.5], [0.5], "best")

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oneshot import files
-from oneshot.dataset import Dataset, load_dataset, save_dataset
-from oneshot.errors import UserError
+from oneshot.common import files
+from oneshot.common.errors import UserError
+from oneshot.data.dataset import Dataset, channel_statistics, load_dataset, save_dataset
 
 ARRAYS = ["train_images", "train_labels", "test_images", "test_labels"]
 
@@ -121,7 +121,17 @@ def test_nothing_is_unpickled(tmp_path, tiny):
         load_dataset(tmp_path / "dataset")
 
 
-def test_module_needs_neither_torch_nor_torchvision():
-    code = "import sys, oneshot.dataset, oneshot.split, oneshot.download; print('torch' in sys.modules)"
+def test_channel_statistics():
+    values = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    values[..., 2] = 7  # no contrast
+    mean, std = channel_statistics(values)
+    np.testing.assert_allclose(mean, values.reshape(-1, 3).mean(0))
+    np.testing.assert_allclose(std, [*values.reshape(-1, 3).std(0)[:2], 1], rtol=1e-6)
+
+
+def test_download_and_split_need_neither_torch_nor_torchvision():
+    code = (
+        "import sys, oneshot.data.dataset, oneshot.data.split, oneshot.sources.datasets; print('torch' in sys.modules)"
+    )
     ran = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": "src"}, capture_output=True)
     assert ran.stdout.strip() == b"False", ran.stderr

@@ -6,21 +6,18 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import t as student_t
+from test_metrics import coarse, smooth
 
-from oneshot import episodes
-from oneshot.episodes import confidence, draw_supports, episode_accuracy, few_shot_accuracy, prototype, sampled_episodes
-from oneshot.errors import UserError
-
-
-def smooth(count: int, seed: int, dimensions: int = 6) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.nn.functional.normalize(torch.randn(count, dimensions, generator=generator), dim=1)
-
-
-def coarse(count: int, seed: int) -> torch.Tensor:
-    """Corners of a cube, so that prototypes are often equally near."""
-    return torch.randint(0, 2, (count, 4), generator=torch.Generator().manual_seed(seed)).float() - 0.5
-
+from oneshot.common.errors import UserError
+from oneshot.evaluation import episodes
+from oneshot.evaluation.episodes import (
+    draw_supports,
+    episode_accuracy,
+    estimate,
+    few_shot_accuracy,
+    prototype,
+    sampled_episodes,
+)
 
 BOTH = pytest.mark.parametrize("vectors", [smooth, coarse])
 
@@ -45,67 +42,58 @@ def slow_accuracy(supports, queries, classes, shots: int, draw: int, seed: int) 
     return share / len(queries)
 
 
+def same_estimate(found, values) -> bool:
+    """Whether it is the mean of some figures, and the half-width of its interval."""
+    error = np.std(values, ddof=1) / len(values) ** 0.5
+    return found == pytest.approx((np.mean(values), student_t.ppf(0.975, len(values) - 1) * error), abs=1e-12)
+
+
 @BOTH
-@pytest.mark.parametrize("shots", [1, 2, 3, 5])
-def test_accuracy_of_every_draw(vectors, shots):
+@pytest.mark.parametrize("shots", [1, 2, 5])
+def test_accuracy_by_a_slow_count(vectors, shots, monkeypatch):
+    monkeypatch.setattr(episodes, "DRAWS", 6)
     supports, queries, classes = task(vectors)
-    found = few_shot_accuracy(supports, queries, classes, shots, draws=6, seed=3)
-    slow = [slow_accuracy(supports, queries, classes, shots, draw, 3) for draw in range(6)]
-    assert found.per_draw == pytest.approx(slow, abs=1e-12)
-    assert found.accuracy == pytest.approx(np.mean(slow))
-    assert found.ci95 == pytest.approx(student_t.ppf(0.975, 5) * np.std(slow, ddof=1) / 6**0.5)
+    found = few_shot_accuracy(supports, queries, classes, shots, seed=3)
+    assert same_estimate(found, [slow_accuracy(supports, queries, classes, shots, draw, 3) for draw in range(6)])
 
 
-def test_sampled_episodes_by_a_slow_count():
+@pytest.mark.parametrize(("ways", "queries"), [(3, 5), (9, 5), (3, 50)])
+def test_sampled_episodes_by_a_slow_count(ways, queries, monkeypatch):
+    """There are 4 classes, and 10 queries of the smallest: more are not asked for."""
+    for name, value in (("EPISODES", 8), ("WAYS", ways), ("QUERIES", queries)):
+        monkeypatch.setattr(episodes, name, value)
     pool = [smooth(12 + label, label) for label in range(4)]
-    found = sampled_episodes(pool, ways=3, shots=2, queries=5, episodes=8, seed=1)
-    slow = []
+    found, slow, ways, queries = sampled_episodes(pool, shots=2, seed=1), [], min(ways, 4), min(queries, 10)
     for episode in range(8):
-        random = episodes.random_stream(1, "episodes", 0, 3, 2, episode)
-        classes = random.choice(4, 3, replace=False)
-        rows = [random.choice(len(pool[c]), 7, replace=False) for c in classes]
+        random = episodes.random_stream(1, "episodes", 0, ways, 2, episode)
+        classes = random.choice(4, ways, replace=False)
+        rows = [random.choice(len(pool[c]), 2 + queries, replace=False) for c in classes]
         means = [np.mean(pool[c][r[:2]].double().numpy(), axis=0) for c, r in zip(classes, rows, strict=True)]
         right = 0
         for own, (c, r) in enumerate(zip(classes, rows, strict=True)):
             for query in pool[c][r[2:]].double().numpy():
                 cosines = [query @ mean / np.linalg.norm(mean) for mean in means]
                 right += int(np.argmax(cosines) == own)
-        slow.append(right / 15)
-    assert found.per_draw == pytest.approx(slow)
-
-
-def test_a_sampled_episode_needs_enough_classes_and_images():
-    pool = [smooth(6, label) for label in range(3)]
-    with pytest.raises(UserError, match="episode_ways: found 4; must be at most 3"):
-        sampled_episodes(pool, 4, 1, 2, 2, 0)
-    with pytest.raises(UserError, match="episode_queries: found 6; must be at most 5"):
-        sampled_episodes(pool, 3, 1, 6, 2, 0)
+        slow.append(right / (ways * queries))
+    assert same_estimate(found, slow)
 
 
 @BOTH
-def test_blocks_of_draws_do_not_matter(vectors, monkeypatch):
+def test_blocks_of_draws_and_kinds_of_arrays_do_not_matter(vectors, monkeypatch):
+    monkeypatch.setattr(episodes, "DRAWS", 7)
     supports, queries, classes = task(vectors)
-    whole = few_shot_accuracy(supports, queries, classes, shots=2, draws=7, seed=3)
+    whole = few_shot_accuracy(supports, queries, classes, shots=2, seed=3)
     for block in (1, 3 * 25 * 2):
         monkeypatch.setattr(episodes, "_BLOCK", block)
-        again = few_shot_accuracy(supports, queries, torch.from_numpy(classes), shots=2, draws=7, seed=3)
-        assert np.array_equal(again.per_draw, whole.per_draw)
-        assert again[:2] == whole[:2]
-
-
-def test_a_tensor_of_supports_does_as_a_list():
-    pools = torch.stack([smooth(5, 0), smooth(5, 1)])
-    queries, classes = smooth(9, 2), torch.arange(9) % 2
-    whole = few_shot_accuracy(pools, queries, classes, 2, 4, 1)
-    assert np.array_equal(whole.per_draw, few_shot_accuracy(list(pools), queries, classes, 2, 4, 1).per_draw)
+        assert few_shot_accuracy(supports, queries, torch.from_numpy(classes), shots=2, seed=3) == whole
+    equal = torch.stack([pool[:5] for pool in supports])
+    whole = few_shot_accuracy(list(equal), queries, classes, shots=2, seed=3)
+    assert few_shot_accuracy(equal, queries, classes, shots=2, seed=3) == whole
 
 
 def test_all_supports_leave_nothing_to_chance():
     pools, queries, classes = task(smooth)
-    pools = [pool[:5] for pool in pools]
-    found = few_shot_accuracy(pools, queries, classes, shots=5, draws=10, seed=0)
-    assert found.ci95 == 0
-    assert len(set(found.per_draw.tolist())) == 1
+    assert few_shot_accuracy([pool[:5] for pool in pools], queries, classes, shots=5, seed=0).ci95 == 0
 
 
 def test_ties_share():
@@ -120,8 +108,8 @@ def test_ties_share():
 def test_equal_supports_tie_wherever_they_stand():
     pool = smooth(4, 0, 64)
     same = [pool, pool.flip(0)] * 20
-    found = few_shot_accuracy(same, smooth(30, 1, 64), np.zeros(30, dtype=np.int64), shots=4, draws=2, seed=0)
-    assert found.per_draw.tolist() == pytest.approx([1 / 40, 1 / 40])
+    found = few_shot_accuracy(same, smooth(30, 1, 64), np.zeros(30, dtype=np.int64), shots=4, seed=0)
+    assert found == pytest.approx((1 / 40, 0), abs=1e-12)
 
 
 def test_prototype_is_the_direction_of_the_mean():
@@ -158,32 +146,31 @@ def test_draws_cover_all_supports_evenly():
     assert np.bincount(drawn, minlength=5) == pytest.approx(200, abs=60)
 
 
-def test_confidence_by_hand():
-    found = confidence([0.4, 0.6])
-    assert found.accuracy == pytest.approx(0.5)
+def test_estimate_by_hand():
+    found = estimate([0.4, 0.6])
+    assert found.mean == pytest.approx(0.5)
     assert found.ci95 == pytest.approx(12.706204736 * 0.1)  # Student's t for one degree of freedom
+    assert found.accuracy() == {"accuracy": found.mean, "ci95": found.ci95}
     with pytest.raises(ValueError, match="at least 2"):
-        confidence([0.5])
+        estimate([0.5])
 
 
 def test_what_cannot_be_drawn_is_refused():
     supports, queries, classes = task(smooth)
     with pytest.raises(UserError, match="shots: found 6; must be 1 to 5"):
-        few_shot_accuracy(supports, queries, classes, shots=6, draws=2, seed=0)
+        few_shot_accuracy(supports, queries, classes, shots=6, seed=0)
     with pytest.raises(UserError, match="shots: found 0"):
-        few_shot_accuracy(supports, queries, classes, shots=0, draws=2, seed=0)
+        few_shot_accuracy(supports, queries, classes, shots=0, seed=0)
     with pytest.raises(UserError, match=r"supports: found 1 class\(es\)"):
-        few_shot_accuracy(supports[:1], queries, classes, shots=1, draws=2, seed=0)
+        few_shot_accuracy(supports[:1], queries, classes, shots=1, seed=0)
     with pytest.raises(UserError, match="queries: found none"):
-        few_shot_accuracy(supports, queries[:0], classes[:0], shots=1, draws=2, seed=0)
-    with pytest.raises(UserError, match="episode_draws: found 1"):
-        few_shot_accuracy(supports, queries, classes, shots=1, draws=1, seed=0)
+        few_shot_accuracy(supports, queries[:0], classes[:0], shots=1, seed=0)
 
 
 def test_query_classes_must_fit():
     supports, queries, classes = task(smooth)
     for bad in (classes + 1, classes - 1):
         with pytest.raises(ValueError, match=r"0\.\.2"):
-            few_shot_accuracy(supports, queries, bad, shots=1, draws=2, seed=0)
+            few_shot_accuracy(supports, queries, bad, shots=1, seed=0)
     with pytest.raises(ValueError, match="shape"):
-        few_shot_accuracy(supports, queries, classes[:-1], shots=1, draws=2, seed=0)
+        few_shot_accuracy(supports, queries, classes[:-1], shots=1, seed=0)

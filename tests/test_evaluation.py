@@ -5,22 +5,34 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from helpers import make_subject
+from helpers import make_context
 
-from oneshot.comparison import flat
-from oneshot.episodes import episode_accuracy, prototype
-from oneshot.errors import UserError
-from oneshot.evaluation import evaluate
-from oneshot.thresholds import calibrate_thresholds
+from oneshot.common.errors import UserError
+from oneshot.evaluation import adapted, episodes
+from oneshot.evaluation.calibration import calibrate
+from oneshot.evaluation.episodes import episode_accuracy, prototype
+from oneshot.evaluation.measure import evaluate
+from oneshot.evaluation.metrics import Verification, pair_similarities
+from oneshot.evaluation.thresholds import calibrate_thresholds, seen_calibration_images
+from oneshot.report.comparison import flat
 
-STILL = {"adapt_classic_steps": [0, 0, 0]}
+STILL = {"adaptation.steps": 0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_draws():
+    with pytest.MonkeyPatch.context() as patch:
+        for module, draws, sets in ((adapted, 2, 3), (episodes, 20, 20)):
+            patch.setattr(module, "DRAWS", draws)
+            patch.setattr(module, "EPISODES", sets)
+        yield
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory, small):
-    subject = make_subject(tmp_path_factory.mktemp("subject"), small, **STILL, adapt_negatives=10)
-    thresholds, roc = calibrate_thresholds(subject)
-    return subject, thresholds, roc, evaluate(subject, thresholds)
+def measured(few_draws, tmp_path_factory, small):
+    context = make_context(tmp_path_factory.mktemp("context"), small, STILL)
+    thresholds, roc = calibrate_thresholds(context)
+    return context, thresholds, roc, evaluate(context, thresholds)
 
 
 def test_every_promised_key_is_there(measured):
@@ -29,12 +41,13 @@ def test_every_promised_key_is_there(measured):
     figures = ("triplet_accuracy", "binary_accuracy", "binary_accuracy_best", "roc_auc", "equal_error_rate")
     for group in ("seen", "unseen", "unseen_reference", "adapted_seen_all"):
         assert {f"{group}.{figure}" for figure in (*figures, "binary_accuracy_fixed")} <= keys
-    for adapted in ("adapted_1", "adapted_5", "adapted_all"):
-        assert f"{adapted}.threshold" in keys
+    for state in ("adapted_1", "adapted_5", "adapted_all"):
+        assert f"{state}.threshold" in keys
         for group in ("unseen", "unseen_reference"):
-            assert {f"{adapted}.{group}.{figure}" for figure in figures} <= keys
-        assert {f"{adapted}.unseen.{figure}" for figure in ("gain", "gain_ci95", "prototype_accuracy_frozen")} <= keys
-    for shots in ("one_shot", "five_shot", "sampled_episodes.one_shot", "adapted_1.one_shot", "adapted_5.five_shot"):
+            assert {f"{state}.{group}.{figure}" for figure in figures} <= keys
+        assert {f"{state}.unseen.{figure}" for figure in ("gain", "gain_ci95", "prototype_accuracy_frozen")} <= keys
+    few_shot = ("unseen.one_shot", "unseen.five_shot", "unseen.sampled_episodes.one_shot")
+    for shots in (*few_shot, "adapted_1.unseen.one_shot", "adapted_5.unseen.five_shot"):
         assert {f"{shots}.accuracy", f"{shots}.ci95"} <= keys
     assert all(np.isfinite(value) for value in flat(metrics).values())
 
@@ -42,23 +55,27 @@ def test_every_promised_key_is_there(measured):
 def test_a_clone_that_takes_no_step_scores_as_the_frozen_network(measured):
     """Clones, groups and negatives are then all the same images: so are the exact figures."""
     _, _, _, (metrics, table, _) = measured
-    for adapted in ("adapted_1", "adapted_5", "adapted_all"):
+    for state in ("adapted_1", "adapted_5", "adapted_all"):
         for group in ("unseen", "unseen_reference"):
-            assert metrics[adapted][group]["triplet_accuracy"] == pytest.approx(metrics[group]["triplet_accuracy"])
-            assert metrics[adapted][group]["roc_auc"] == pytest.approx(metrics[group]["roc_auc"], abs=1e-12)
+            assert metrics[state][group]["triplet_accuracy"] == pytest.approx(metrics[group]["triplet_accuracy"])
+            assert metrics[state][group]["roc_auc"] == pytest.approx(metrics[group]["roc_auc"], abs=1e-12)
+    assert metrics["adapted_seen_all"]["triplet_accuracy"] == pytest.approx(metrics["seen"]["triplet_accuracy"])
     frozen = np.mean([row["triplet_accuracy"] for row in table])
     reference = np.mean([row["adapted_all_reference_triplet_accuracy"] for row in table])
     assert frozen == pytest.approx(metrics["unseen"]["triplet_accuracy"], abs=1e-6)
     assert reference == pytest.approx(metrics["unseen_reference"]["triplet_accuracy"], abs=1e-6)
-    assert all(metrics[f"adapted_{shots}"]["unseen"]["gain"] == 0 for shots in (1, 5, "all"))
+    for shots in (1, 5, "all"):
+        found = metrics[f"adapted_{shots}"]["unseen"]
+        assert found["gain"] == found["gain_ci95"] == 0
+        assert found["prototype_accuracy"] == found["prototype_accuracy_frozen"]
     assert [row["adapted_all_triplet_accuracy"] for row in table] == [row["triplet_accuracy"] for row in table]
     assert [row["class"] for row in table] == ["seven", "eight", "nine"]
 
 
 def test_unseen_figures_by_a_slow_count(measured):
-    subject, thresholds, _, (metrics, _, _) = measured
-    rows = subject.test_rows(subject.split.unseen)
-    vectors, labels = subject.embed_test(rows).double().numpy(), subject.test_labels[rows]
+    context, thresholds, _, (metrics, _, _) = measured
+    rows = context.test_rows(context.split.unseen)
+    vectors, labels = context.embed_test(rows).double().numpy(), context.test_labels[rows]
     cosines, wins = vectors @ vectors.T, []
     for a in range(len(rows)):
         positives = cosines[a][(labels == labels[a]) & (np.arange(len(rows)) != a)]
@@ -71,9 +88,31 @@ def test_unseen_figures_by_a_slow_count(measured):
     assert metrics["unseen"]["binary_accuracy"] == pytest.approx(expected, abs=1e-4)
 
 
+def test_adapted_figures_by_a_slow_count(tmp_path, small):
+    context, wins = make_context(tmp_path, small), []
+    group = context.classes("unseen", context.split.unseen)
+    figures, table = adapted.measure_adapted(context, group, None, 0.5)
+    for label, row in zip(group.labels_once, table, strict=True):
+        embed, supports = context.adapted_to_class(label, None, 0)
+        assert np.array_equal(supports, context.supports(label))
+        vectors = context.embed_test(group.rows, embed).double().numpy()
+        own, others = vectors[group.labels == label], vectors[group.labels != label]
+        wins.append(
+            np.mean([(a @ p > others @ a).mean() for i, a in enumerate(own) for p in np.delete(own, i, axis=0)])
+        )
+        assert row["triplet_accuracy"] == pytest.approx(wins[-1], abs=1e-3)
+    assert figures["unseen"]["triplet_accuracy"] == pytest.approx(np.mean(wins), abs=1e-3)
+    assert figures["unseen"]["gain"] != 0
+
+
 def test_thresholds_and_roc(measured):
-    _, thresholds, roc, (metrics, _, unseen_roc) = measured
+    context, thresholds, roc, (metrics, _, unseen_roc) = measured
     assert set(thresholds) == {"frozen", "adapted_1", "adapted_5", "adapted_all"}
+    rows, labels = seen_calibration_images(context.split)
+    pairs = Verification(*pair_similarities(context.embed_train(rows), labels))
+    assert thresholds["frozen"] == calibrate(pairs, "fpr", 0.14)._asdict()
+    for name in ("adapted_1", "adapted_5", "adapted_all"):  # without a step: the same pairs, the different ones twice
+        assert thresholds[name] == calibrate(pairs, "balanced")._asdict()
     assert metrics["threshold"] == thresholds["frozen"]["threshold"]
     assert metrics["adapted_5"]["threshold"] == thresholds["adapted_5"]["threshold"]
     for curve in (roc, unseen_roc):
@@ -82,58 +121,64 @@ def test_thresholds_and_roc(measured):
 
 
 def test_thresholds_see_neither_unseen_classes_nor_test_images(tmp_path, small):
-    expected, _ = calibrate_thresholds(make_subject(tmp_path / "a", small))
+    expected, _ = calibrate_thresholds(make_context(tmp_path / "a", small))
     unseen = small.train_labels >= 7
     blackened = dataclasses.replace(
         small,
         train_images=np.where(unseen[:, None, None, None], 255 - small.train_images, small.train_images),
         test_images=255 - small.test_images,
     )
-    found, _ = calibrate_thresholds(make_subject(tmp_path / "b", blackened))
+    found, _ = calibrate_thresholds(make_context(tmp_path / "b", blackened))
     assert found == expected
 
 
 def test_a_search_measures_validation_classes_and_no_unseen_one(tmp_path, small):
-    subject = make_subject(
-        tmp_path, small, validation_classes=2, evaluate_unseen=False, task_classes=2, classic_batch_classes=2
-    )
-    thresholds, _ = calibrate_thresholds(subject)
-    metrics, table, _ = evaluate(subject, thresholds)
+    context = make_context(tmp_path, small, {"split.validation_classes": 2, "evaluation.unseen": False})
+    thresholds, _ = calibrate_thresholds(context)
+    metrics, table, _ = evaluate(context, thresholds)
     assert not [key for key in flat(metrics) if "unseen" in key]
-    assert {"triplet_accuracy", "one_shot", "five_shot"} <= set(metrics["validation"])
+    assert {"triplet_accuracy", "one_shot", "five_shot", "sampled_episodes"} <= set(metrics["validation"])
     assert "one_shot" in metrics["adapted_1"]["validation"]
     assert [row["class"] for row in table] == ["five", "six"]
 
 
+def test_without_shots_nothing_is_adapted(tmp_path, small):
+    context = make_context(tmp_path, small, {"adaptation.shots": []})
+    thresholds, _ = calibrate_thresholds(context)
+    metrics, table, _ = evaluate(context, thresholds)
+    assert set(thresholds) == {"frozen"} and {"one_shot", "five_shot"} <= set(metrics["unseen"])
+    assert not [key for key in (*flat(metrics), *table[0]) if "adapted" in key]
+
+
 def test_both_trainings_get_the_same_supports(measured, tmp_path, small):
-    subject, *_ = measured
-    rival = make_subject(tmp_path, small, weights_seed=1, **STILL)
-    rows = subject.test_rows([0])
-    assert not torch.allclose(subject.embed_test(rows), rival.embed_test(rows))
-    unseen = subject.split.unseen
-    draws = [each.adapted_to_episode(unseen, 5, draw)[1] for each, draw in ((subject, 1), (rival, 1), (rival, 2))]
+    context, *_ = measured
+    rival = make_context(tmp_path, small, STILL, weights_seed=1)
+    rows = context.test_rows([0])
+    assert not torch.allclose(context.embed_test(rows), rival.embed_test(rows))
+    unseen = context.split.unseen
+    draws = [each.adapted_to_episode(unseen, 5, draw)[1] for each, draw in ((context, 1), (rival, 1), (rival, 2))]
     assert np.array_equal(draws[0], draws[1])
     assert not np.array_equal(draws[1], draws[2])
 
 
 def test_frozen_and_adapted_networks_get_the_same_episodes(measured):
-    subject, _, _, (metrics, _, _) = measured
-    unseen, figures = subject.split.unseen, []
-    rows = subject.test_rows(unseen)
-    targets = np.searchsorted(unseen, subject.test_labels[rows])
-    for draw in range(subject.params.episode_draws):
-        _, supports = subject.adapted_to_episode(unseen, 5, draw)
-        prototypes = torch.stack([prototype(subject.embed_train(each)) for each in supports])
-        figures += episode_accuracy(prototypes[None], subject.embed_test(rows), targets).tolist()
-    assert metrics["five_shot"]["accuracy"] == pytest.approx(np.mean(figures))
+    context, _, _, (metrics, _, _) = measured
+    unseen, figures = context.split.unseen, []
+    rows = context.test_rows(unseen)
+    targets = np.searchsorted(unseen, context.test_labels[rows])
+    for draw in range(episodes.DRAWS):
+        _, supports = context.adapted_to_episode(unseen, 5, draw)
+        prototypes = torch.stack([prototype(context.embed_train(each)) for each in supports])
+        figures += episode_accuracy(prototypes[None], context.embed_test(rows), targets).tolist()
+    assert metrics["unseen"]["five_shot"]["accuracy"] == pytest.approx(np.mean(figures))
 
 
 def test_more_shots_than_images_name_the_parameter_and_the_class(tmp_path, small):
     with pytest.raises(
-        UserError, match=r"adapt_shots: found \[1, 30\]; must be at most 25, the images that class zero"
+        UserError, match=r"adaptation.shots: found \[1, 30\]; must be at most 25, the images that class zero"
     ):
-        make_subject(tmp_path, small, adapt_shots=[1, 30])
+        make_context(tmp_path, small, {"adaptation.shots": [1, 30]})
 
 
 def test_a_lone_support_is_augmented_even_where_training_was_not(tmp_path, small):
-    assert make_subject(tmp_path, small, augmentation="none").train_images.augmentation == "crop"
+    assert make_context(tmp_path, small, {"batch.augmentation": "none"}).train_images.augmentation == "crop"

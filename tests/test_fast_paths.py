@@ -14,24 +14,24 @@ from timing import peak_memory, ratio, side_by_side, spread
 from torch.nn import functional as F
 from training import Plain, Trainers, equal_learning
 
-from oneshot.errors import UserError
-from oneshot.sampling import Batch, random_stream
-from oneshot.split import make_split
+from oneshot.common.errors import UserError
+from oneshot.data.sampling import Batch, random_stream
+from oneshot.data.split import make_split
 
-RANDOM = {"triplet_mining": "random", "triplet_soft_scale": 0.0, "identity_weight": 0.0, "augmentation": "none"}
+RANDOM = {"loss.mining": "random", "loss.soft_scale": 0.0, "loss.softmax_weight": 0.0, "batch.augmentation": "none"}
 TRIPLETS = Batch(np.array([0, 1, 12, 13, 5, 6, 20, 14, 30, 40, 50, 2]), np.array([0, 0, 1, 1, 0, 0, 1, 1, 2, 3, 4, 0]))
 
 
 def loss_and_gradients(learner, batch=TRIPLETS):
     learner.zero_grad()
-    loss = learner.loss(batch, np.unique(batch.labels), np.random.default_rng(0))
+    loss = learner.loss(batch, np.unique(batch.labels), 0.5, np.random.default_rng(0))
     loss.backward()
     return loss.item(), torch.cat([weight.grad.flatten() for weight in learner.network.parameters()])
 
 
 def test_the_objective_is_that_of_the_references_loop(monkeypatch):
     """Normalised floats, channels first, three passes and F.cosine_similarity, against the trainer's way."""
-    learner = tiny_learner(tiny_params(**RANDOM, forward_passes="separate"))
+    learner = tiny_learner(tiny_params(RANDOM | {"batch.forward_passes": "separate"}))
     learner.train()
     found, gradients = loss_and_gradients(learner)
 
@@ -49,10 +49,10 @@ def test_the_objective_is_that_of_the_references_loop(monkeypatch):
 
 
 def test_the_references_loop_draws_a_class_against_others_and_learns():
-    learner = tiny_learner(tiny_params(**RANDOM))
+    # Of three passes each has statistics of its own: a batch norm of the embedding would hide a task's one class.
+    learner = tiny_learner(tiny_params(RANDOM | {"network.embedding_norm": False}))
     images = np.random.default_rng(0).integers(0, 256, (700, 8, 8, 1), dtype=np.uint8)
-    images[:, 0, 0, 0] = np.arange(700) // 140  # a pixel that tells the class, the same when mirrored
-    images[:, 0, 7, 0] = images[:, 0, 0, 0]
+    images[:, :4] = np.arange(700)[:, None, None, None] // 140 * 50  # a half that tells the class, mirrored or not
     loop = ReferenceLoop(Plain(learner.network), images, [np.arange(140) + 140 * c for c in range(5)])
     corners = [stack[:, 0, 0, 0].unique() for stack in loop.stacks]
     assert all(len(corner) == 1 for corner in corners)
@@ -61,14 +61,14 @@ def test_the_references_loop_draws_a_class_against_others_and_learns():
     assert others.shape == (128, 1, 8, 8)
     assert set(others[:, 0, 0, 0].tolist()) == {corners[c].item() for c in (0, 1, 2, 4)}
     losses = [loop.step(0).item() for _ in range(12)]
-    assert losses[-1] < losses[0]
+    assert losses[-1] < 0.8 * losses[0]
     assert next(loop.tasks()) in range(5)
 
 
 def test_bfloat16_gives_the_losses_and_gradients_of_float32_up_to_its_rounding():
     results = []
     for precision in ("fp32", "bf16"):
-        learner = tiny_learner(tiny_params(precision=precision, batch_size=12))
+        learner = tiny_learner(tiny_params({"hardware.precision": precision, "batch.size": 12}))
         learner.train()
         rng = random_stream(0, "classic")
         (batch,) = learner.batches(rng, np.array([0, 1, 4]), 1)
@@ -80,19 +80,20 @@ def test_bfloat16_gives_the_losses_and_gradients_of_float32_up_to_its_rounding()
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
 def test_compiled_gives_the_losses_and_gradients_of_eager():
-    plain, exact = loss_and_gradients(tiny_learner(tiny_params(**RANDOM)))
-    fast, compiled = loss_and_gradients(tiny_learner(tiny_params(**RANDOM, compile=True)))
+    small = RANDOM | {"network.widths": [8], "network.embedding_norm": False}  # compiling takes long
+    plain, exact = loss_and_gradients(tiny_learner(tiny_params(small)))
+    fast, compiled = loss_and_gradients(tiny_learner(tiny_params(small | {"hardware.compile": True})))
     assert fast == pytest.approx(plain, rel=1e-4)
     torch.testing.assert_close(compiled, exact, rtol=1e-3, atol=1e-5)
 
 
 def test_joint_passes_are_one_pass_of_all_images():
-    learner = tiny_learner(tiny_params(**RANDOM))
+    learner = tiny_learner(tiny_params(RANDOM))
     learner.network.eval()  # without batch statistics, it makes no difference how images are grouped
-    joint = learner.loss(TRIPLETS, np.arange(5), np.random.default_rng(0))
-    separate = tiny_learner(tiny_params(**RANDOM, forward_passes="separate"))
+    joint = learner.loss(TRIPLETS, np.arange(5), 0.5, np.random.default_rng(0))
+    separate = tiny_learner(tiny_params(RANDOM | {"batch.forward_passes": "separate"}))
     separate.network.eval()
-    torch.testing.assert_close(joint, separate.loss(TRIPLETS, np.arange(5), np.random.default_rng(0)))
+    torch.testing.assert_close(joint, separate.loss(TRIPLETS, np.arange(5), 0.5, np.random.default_rng(0)))
 
 
 def test_contenders_take_turns():
@@ -123,7 +124,7 @@ def test_every_stage_is_there_to_be_measured():
     assert all((ROOT / command.split()[1]).is_file() and "$" not in command for command in commands.values())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trainers(small):
     params = tiny_params()
     return Trainers(params, small, make_split(small, params))

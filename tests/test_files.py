@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from oneshot.errors import UserError
-from oneshot.files import read_json, read_table, write_bytes, write_json, write_table
+from oneshot.common.errors import UserError
+from oneshot.common.files import read_json, read_table, write_bytes, write_json, write_table
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

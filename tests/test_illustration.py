@@ -2,58 +2,58 @@
 
 import numpy as np
 import pytest
-from helpers import make_subject
+from helpers import make_context
 
-from oneshot import illustration
+from oneshot.report import illustration
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory, small):
-    return make_subject(tmp_path_factory.mktemp("subject"), small)
+def context(tmp_path_factory, small):
+    return make_context(tmp_path_factory.mktemp("context"), small)
 
 
-def unit_vectors(subject, rows):
-    return subject.embed_test(np.array(rows)).double().numpy()
+def unit_vectors(context, rows):
+    return context.embed_test(np.array(rows)).double().numpy()
 
 
-def test_histogram_counts_every_pair_once(subject):
-    rows = subject.test_rows([7, 8, 9])
-    vectors, labels = unit_vectors(subject, rows), subject.test_labels[rows]
+def test_histogram_counts_every_pair_once(context):
+    rows = context.test_rows([7, 8, 9])
+    vectors, labels = unit_vectors(context, rows), context.test_labels[rows]
     cosines = np.clip(vectors @ vectors.T, -1, 1)
     upper = np.triu_indices(len(rows), 1)
     same = labels[upper[0]] == labels[upper[1]]
-    table = illustration.similarity_histogram(subject)
+    table = illustration.similarity_histogram(context)
     for kind, pairs in (("same", cosines[upper][same]), ("different", cosines[upper][~same])):
         assert sum(row[kind] for row in table) == pytest.approx(1, abs=1e-4)
         assert sum(row["cosine"] * row[kind] for row in table) == pytest.approx(pairs.mean(), abs=0.02)
 
 
-def test_map_places_each_test_image_once(subject):
-    places = illustration.embedding_map(subject)
-    assert sorted(place["row"] for place in places) == sorted(subject.test_rows([7, 8, 9]).tolist())
-    assert all(place["class"] == subject.names[subject.test_labels[place["row"]]] for place in places)
+def test_map_places_each_test_image_once(context):
+    places = illustration.embedding_map(context)
+    assert sorted(place["row"] for place in places) == sorted(context.test_rows([7, 8, 9]).tolist())
+    assert all(place["class"] == context.names[context.test_labels[place["row"]]] for place in places)
     assert {min(place[axis] for place in places) for axis in "xy"} == {0}
     assert {max(place[axis] for place in places) for axis in "xy"} == {1}
-    assert places == illustration.embedding_map(subject)
+    assert places == illustration.embedding_map(context)
 
 
-def test_episode_predicts_the_nearest_support(subject):
-    example = illustration.example_episode(subject, 0.5)
-    supports = subject.embed_train(np.array([support["row"] for support in example["supports"]])).numpy()
+def test_episode_predicts_the_nearest_support(context):
+    example = illustration.example_episode(context, 0.5)
+    supports = context.embed_train(np.array([support["row"] for support in example["supports"]])).numpy()
     assert [support["class"] for support in example["supports"]] == ["seven", "eight", "nine"]
     assert len(example["queries"]) == 18 and len({query["row"] for query in example["queries"]}) == 18
     for query in example["queries"]:
-        cosines = supports @ subject.embed_test(np.array([query["row"]])).numpy()[0]
+        cosines = supports @ context.embed_test(np.array([query["row"]])).numpy()[0]
         assert query["predicted"] == example["supports"][int(cosines.argmax())]["class"]
         assert query["similarity"] == pytest.approx(cosines.max(), abs=1e-3)
-        assert query["class"] == subject.names[subject.test_labels[query["row"]]]
+        assert query["class"] == context.names[context.test_labels[query["row"]]]
         assert query["right"] == (query["class"] == query["predicted"])
 
 
-def test_hardest_triplets_are_the_worst_there_are(subject):
-    found = illustration.hardest_triplets(subject)
-    rows = subject.test_rows([7, 8, 9])
-    vectors, labels = unit_vectors(subject, rows), subject.test_labels[rows]
+def test_hardest_triplets_are_the_worst_there_are(context):
+    found = illustration.hardest_triplets(context)
+    rows = context.test_rows([7, 8, 9])
+    vectors, labels = unit_vectors(context, rows), context.test_labels[rows]
     worst = max(
         vectors[a] @ vectors[n] - vectors[a] @ vectors[p]
         for a in range(len(rows))
@@ -66,10 +66,10 @@ def test_hardest_triplets_are_the_worst_there_are(subject):
     images = [row[name] for row in found for name in ("anchor", "positive", "negative")]
     assert len(set(images)) == len(images)
     for row in found:
-        trio = [subject.names[subject.test_labels[row[name]]] for name in ("anchor", "positive", "negative")]
+        trio = [context.names[context.test_labels[row[name]]] for name in ("anchor", "positive", "negative")]
         assert trio == [row["class"], row["class"], row["negative_class"]] and trio[0] != trio[2]
 
 
 def test_validation_classes_are_shown_where_unseen_ones_take_no_part(tmp_path, small):
-    subject = make_subject(tmp_path, small, validation_classes=2, evaluate_unseen=False)
-    assert {place["class"] for place in illustration.embedding_map(subject)} == {"five", "six"}
+    context = make_context(tmp_path, small, {"split.validation_classes": 2, "evaluation.unseen": False})
+    assert {place["class"] for place in illustration.embedding_map(context)} == {"five", "six"}

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from oneshot.images import ImageStore
+from oneshot.data.images import ImageStore
 
 
 def store(augmentation, side=16):

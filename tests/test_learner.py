@@ -5,39 +5,37 @@ import pytest
 import torch
 from helpers import tiny_learner, tiny_params
 
-from oneshot.losses import batch_triplet_loss
-from oneshot.sampling import Batch
+from oneshot.data.sampling import Batch
 
-CLASSES = np.array([3, 0, 2])  # a task's classes come in any order
+CLASSES = np.array([3, 0, 2])
 BATCH = Batch(np.array([36, 37, 0, 1, 24, 25]), np.array([3, 3, 0, 0, 2, 2]))
 
 
-def embeddings_of(learner):
-    return learner.network(learner.store.batch(BATCH.images))
+@pytest.mark.parametrize(("triplet", "softmax"), [(1.0, 0.0), (0.0, 1.0), (0.5, 2.0)])
+def test_loss_is_the_sum_of_the_losses(triplet, softmax):
+    changes = {"loss.triplet_weight": triplet, "loss.softmax_weight": softmax, "batch.augmentation": "none"}
+    learner = tiny_learner(tiny_params(changes))
+    found = learner.loss(BATCH, CLASSES, 0.25, np.random.default_rng(0))
+    vectors = learner.network(learner.store.batch(BATCH.images))
+    expected = sum(loss(vectors, BATCH.labels, CLASSES, 0.25) for loss in learner.losses)
+    assert len(learner.losses) == (triplet > 0) + (softmax > 0)
+    torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize(("triplet", "identity"), [(1.0, 0.0), (0.0, 1.0), (0.5, 2.0)])
-def test_loss_is_the_weighted_sum(triplet, identity):
-    params = tiny_params(
-        triplet_weight=triplet, identity_weight=identity, label_smoothing=0.1, augmentation="none", batch_size=6
-    )
-    learner = tiny_learner(params)
-    found = learner.loss(BATCH, CLASSES, np.random.default_rng(0))
-
-    vectors, expected = embeddings_of(learner), 0.0
-    if triplet:
-        expected = triplet * batch_triplet_loss(vectors, 3, params.triplet_margin, params.triplet_soft_scale, False)
-    if identity:
-        proxies = learner.proxies / learner.proxies.norm(dim=1, keepdim=True)
-        logits = params.identity_scale * vectors @ proxies.T  # to every class of the pool
-        for row, label in zip(logits, BATCH.labels, strict=True):
-            logs = row[CLASSES].log_softmax(0)  # the task's classes alone compete
-            right = logs[list(CLASSES).index(label)]
-            expected = expected - identity * (0.9 * right + 0.1 * logs.mean()) / 6
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+def test_a_loss_is_told_how_far_the_training_is():
+    learner = tiny_learner(tiny_params())
+    told = []
+    for loss in learner.losses:
+        loss.register_forward_hook(lambda module, inputs, output: told.append(inputs[3]))
+    learner.loss(BATCH, CLASSES, 0.25, np.random.default_rng(0))
+    assert told == [0.25, 0.25]
 
 
-def test_proxies_learn_only_under_an_identity_loss():
-    with_, without = tiny_learner(tiny_params()), tiny_learner(tiny_params(identity_weight=0.0))
-    assert any(weight is with_.proxies for weight in with_.weights())
-    assert not any(weight is without.proxies for weight in without.weights())
+def test_proxies_learn_beside_the_networks_weights():
+    learner = tiny_learner(tiny_params())
+    assert [id(weight) for weight in learner.weights()] == [
+        id(weight) for part in (learner.network, learner.losses) for weight in part.parameters()
+    ]
+    assert len(learner.weights()) == len(list(learner.network.parameters())) + 1
+    without = tiny_learner(tiny_params({"loss.softmax_weight": 0.0}))
+    assert len(without.weights()) == len(list(without.network.parameters()))

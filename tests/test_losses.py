@@ -2,23 +2,47 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from helpers import unit_vectors
+from helpers import tiny_params, unit_vectors
 
-from oneshot.losses import batch_triplet_loss, identity_loss, random_triplet_loss
+from oneshot.model.losses import MARGIN, make_losses
+
+CLASSES = np.array([3, 0, 2])  # a task's classes come in any order
 
 
-def penalty(a, p, n, margin, scale):
+def losses(**changes):
+    """The losses of four classes and six dimensions that these parameters ask for."""
+    torch.manual_seed(0)
+    return make_losses(tiny_params({f"loss.{name}": value for name, value in changes.items()}).loss, 4, 6)
+
+
+def triplet_loss(vectors, classes, mining, scale=0.0, weight=1.0):
+    """The triplet loss of vectors (classes * K, D) that lie class after class."""
+    (loss,) = losses(softmax_weight=0.0, triplet_weight=weight, mining=mining, soft_scale=scale)
+    labels = np.repeat(np.arange(classes), len(vectors) // classes)
+    return loss(vectors, labels, np.arange(classes), 0.5)
+
+
+def penalty(a, p, n, scale):
     gap = float(a @ n - a @ p)
-    return math.log1p(math.exp(scale * gap)) / scale if scale else max(0.0, gap + margin)
+    return math.log1p(math.exp(scale * gap)) / scale if scale else max(0.0, gap + MARGIN)
+
+
+def test_losses_without_a_weight_are_not_there():
+    assert [type(loss).__name__ for loss in losses()] == ["TripletLoss", "SoftmaxLoss"]
+    assert [type(loss).__name__ for loss in losses(softmax_weight=0.0)] == ["TripletLoss"]
+    assert [type(loss).__name__ for loss in losses(triplet_weight=0.0)] == ["SoftmaxLoss"]
+    assert [tuple(weight.shape) for weight in losses().parameters()] == [(4, 6)]  # the proxies
 
 
 @pytest.mark.parametrize("scale", [0.0, 16.0])
 def test_random_triplets_pair_row_with_row(scale):
     vectors = unit_vectors(12)
-    expected = [penalty(vectors[i], vectors[i + 4], vectors[i + 8], 0.3, scale) for i in range(4)]
-    assert random_triplet_loss(vectors, 0.3, scale).item() == pytest.approx(sum(expected) / 4, rel=1e-5)
+    expected = sum(penalty(vectors[i], vectors[i + 4], vectors[i + 8], scale) for i in range(4)) / 4
+    found = triplet_loss(vectors, 3, "random", scale, weight=0.5)
+    assert found.item() == pytest.approx(0.5 * expected, rel=1e-5)
 
 
 def test_reference_loss_word_by_word():
@@ -28,24 +52,24 @@ def test_reference_loss_word_by_word():
     cosine = torch.nn.CosineSimilarity()
     expected = torch.relu(cosine(a, n) - cosine(a, p) + 0.3).mean()
     unit = torch.nn.functional.normalize(vectors, dim=1)
-    assert random_triplet_loss(unit, 0.3, 0.0).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert triplet_loss(unit, 3, "random").item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("scale", [0.0, 16.0])
-@pytest.mark.parametrize("hardest", [False, True])
-@pytest.mark.parametrize(("classes", "each"), [(2, 2), (3, 4), (5, 2)])
-def test_batch_triplets_are_all_or_the_hardest(classes, each, hardest, scale):
+@pytest.mark.parametrize("mining", ["all", "hard"])
+@pytest.mark.parametrize(("classes", "each"), [(2, 2), (3, 4), (4, 2)])
+def test_batch_triplets_are_all_or_the_hardest(classes, each, mining, scale):
     vectors, size = unit_vectors(classes * each), classes * each
     expected = []
     for a in range(size):
         positives = [p for p in range(size) if p // each == a // each and p != a]
         negatives = [n for n in range(size) if n // each != a // each]
-        if hardest:
+        if mining == "hard":
             positives = [min(positives, key=lambda p: float(vectors[a] @ vectors[p]))]
             negatives = [max(negatives, key=lambda n: float(vectors[a] @ vectors[n]))]
-        expected += [penalty(vectors[a], vectors[p], vectors[n], 0.3, scale) for p in positives for n in negatives]
-    loss = batch_triplet_loss(vectors, classes, 0.3, scale, hardest)
-    assert loss.item() == pytest.approx(sum(expected) / len(expected), rel=1e-4)
+        expected += [penalty(vectors[a], vectors[p], vectors[n], scale) for p in positives for n in negatives]
+    found = triplet_loss(vectors, classes, mining, scale, weight=2.0)
+    assert found.item() == pytest.approx(2 * sum(expected) / len(expected), rel=1e-4)
 
 
 def test_batch_triplet_gradients_agree_with_autograd_of_the_loop():
@@ -58,20 +82,23 @@ def test_batch_triplet_gradients_agree_with_autograd_of_the_loop():
         if p // 2 == a // 2 and p != a and n // 2 != a // 2
     ]
     (expected,) = torch.autograd.grad(torch.stack(slow).mean(), vectors)
-    (found,) = torch.autograd.grad(batch_triplet_loss(vectors, 3, 0.3, 16.0, False), vectors)
+    (found,) = torch.autograd.grad(triplet_loss(vectors, 3, "all", 16.0), vectors)
     torch.testing.assert_close(found, expected)
 
 
-def test_identity_loss_is_the_softmax_of_scaled_cosines():
-    vectors, proxies, labels = unit_vectors(4), 3 * unit_vectors(3, seed=1), torch.tensor([0, 2, 1, 0])
+def test_softmax_decides_among_the_tasks_classes_by_scaled_cosines():
+    (loss,) = losses(triplet_weight=0.0, softmax_weight=2.0, softmax_scale=16.0)
+    proxies, vectors, labels = loss.proxies.detach(), unit_vectors(4), np.array([0, 2, 3, 0])
     expected = 0.0
     for vector, label in zip(vectors, labels, strict=True):
-        logits = [16 * float(vector @ proxy / proxy.norm()) for proxy in proxies]
-        expected -= logits[label] - math.log(sum(map(math.exp, logits)))
-    assert identity_loss(vectors, labels, proxies, 16.0, 0.0).item() == pytest.approx(expected / 4, rel=1e-4)
+        logits = {c: 16 * float(vector @ proxies[c] / proxies[c].norm()) for c in CLASSES}
+        expected -= logits[label] - math.log(sum(map(math.exp, logits.values())))
+    found = loss(vectors, labels, CLASSES, 0.5)
+    assert found.item() == pytest.approx(2 * expected / 4, rel=1e-4)
+    found.backward()
+    assert (loss.proxies.grad.norm(dim=1) > 0).tolist() == [True, False, True, True]
 
 
-def test_a_perfect_embedding_has_no_hinge_loss():
-    vectors = torch.eye(3).repeat_interleave(2, 0)
-    assert batch_triplet_loss(vectors, 3, 0.3, 0.0, False).item() == 0
-    assert batch_triplet_loss(vectors, 3, 1.5, 0.0, False).item() == pytest.approx(0.5)
+def test_a_perfect_embedding_has_no_hinge_loss_and_a_collapsed_one_the_margin():
+    assert triplet_loss(torch.eye(3).repeat_interleave(2, 0), 3, "all").item() == 0
+    assert triplet_loss(torch.ones(6, 1), 3, "all").item() == pytest.approx(MARGIN)

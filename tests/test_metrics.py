@@ -7,11 +7,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from helpers import unit_vectors
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from oneshot import metrics
-from oneshot.errors import UserError
-from oneshot.metrics import (
+from oneshot.common.errors import UserError
+from oneshot.evaluation import metrics
+from oneshot.evaluation.metrics import (
     Verification,
     binary_accuracy_per_class,
     measure,
@@ -26,8 +27,7 @@ from oneshot.metrics import (
 
 def smooth(count: int, seed: int, dimensions: int = 6) -> torch.Tensor:
     """Random unit vectors: no two similarities are alike."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.nn.functional.normalize(torch.randn(count, dimensions, generator=generator), dim=1)
+    return unit_vectors(count, dimensions, seed)
 
 
 def coarse(count: int, seed: int) -> torch.Tensor:
@@ -40,7 +40,7 @@ def some_labels(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(([3, 7, 7, 20, 20, 20] * count)[:count])
 
 
-CASES = [(vectors, seed) for vectors in (smooth, coarse) for seed in (0, 1, 2)]
+CASES = [(vectors, seed) for vectors in (smooth, coarse) for seed in (0, 1)]
 BOTH = pytest.mark.parametrize(("vectors", "seed"), CASES)
 NEGATIVES = pytest.mark.parametrize("given", [False, True], ids=["among anchors", "given"])
 
@@ -171,18 +171,19 @@ def test_triplet_accuracy_by_hand():
 
 @BOTH
 @NEGATIVES
-@pytest.mark.parametrize("threshold", [-2.0, 0.0, 0.5, 0.3, 2.0])
-def test_binary_accuracy_per_class_counts_every_pair(vectors, seed, given, threshold):
+def test_binary_accuracy_per_class_counts_every_pair(vectors, seed, given):
     anchors, labels, negatives = a_task(vectors, seed, given)
-    found = binary_accuracy_per_class(anchors, labels, threshold, negatives)
-    slow = {}
+    pairs = {}
     for label in (3, 7, 20):
         own = anchors[labels == label]
         others = anchors[labels != label] if negatives is None else negatives
         same = [cosine(x, y) for x, y in combinations(own, 2)]
-        slow[label] = slow_accuracy(same, [cosine(x, y) for x in own for y in others], threshold)
-    assert list(found) == [3, 7, 20]
-    assert found == pytest.approx(slow, abs=1e-15)
+        pairs[label] = same, [cosine(x, y) for x in own for y in others]
+    for threshold in (-2.0, 0.0, 0.5, 0.3, 2.0):
+        found = binary_accuracy_per_class(anchors, labels, threshold, negatives)
+        assert list(found) == [3, 7, 20]
+        slow = {label: slow_accuracy(*sides, threshold) for label, sides in pairs.items()}
+        assert found == pytest.approx(slow, abs=1e-15)
 
 
 def test_ranking_accuracy_counts_ties_half():
@@ -215,16 +216,16 @@ def test_a_class_of_one_image_takes_part_in_different_pairs_only():
 def test_binary_accuracy_at_a_threshold(vectors, seed):
     same, different = random_scores(vectors, seed)
     for threshold in (-2.0, -0.5, 0.0, 0.3, float(same[0]), float(different[0]), 0.7, 2.0):
-        found = verification(same, different, threshold)["binary_accuracy"]
+        found = Verification(same, different).binary_accuracy(threshold)
         assert found == pytest.approx(slow_accuracy(same, different, threshold), abs=1e-15)
 
 
 def test_a_threshold_between_two_float32_numbers_is_not_rounded():
     below, above = np.float32(0.7), np.nextafter(np.float32(0.7), np.float32(1))
     assert float(below) < 0.7 < float(above)  # so a pair at `below` is not the same at threshold 0.7
-    assert verification([above], [below], 0.7)["binary_accuracy"] == 1.0
-    assert verification([below], [above], 0.7)["binary_accuracy"] == 0.0
-    assert verification([below], [-1.0], float(below))["binary_accuracy"] == 1.0
+    assert Verification([above], [below]).binary_accuracy(0.7) == 1.0
+    assert Verification([below], [above]).binary_accuracy(0.7) == 0.0
+    assert Verification([below], [-1.0]).binary_accuracy(float(below)) == 1.0
 
 
 @BOTH
@@ -234,7 +235,7 @@ def test_the_best_threshold_is_best_of_all(vectors, seed):
     accuracies = [slow_accuracy(same, different, threshold) for threshold in every]
     accuracy, threshold = Verification(same, different).best()
     assert accuracy == pytest.approx(max(accuracies), abs=1e-15)
-    assert accuracy == pytest.approx(verification(same, different, threshold)["binary_accuracy"], abs=1e-15)
+    assert accuracy == pytest.approx(Verification(same, different).binary_accuracy(threshold), abs=1e-15)
     reached = [t for t, value in zip(every, accuracies, strict=True) if value > max(accuracies) - 1e-12]
     assert threshold == max(t for t in reached if t < np.inf)
 
@@ -250,7 +251,7 @@ def test_of_two_best_thresholds_the_higher():
 @BOTH
 def test_roc_auc_counts_ties_half(vectors, seed):
     same, different = random_scores(vectors, seed)
-    found = verification(same, different, 0)["roc_auc"]
+    found = Verification(same, different).roc_auc()
     slow = sum(half_ties(s, d) for s in same for d in different) / (len(same) * len(different))
     assert found == pytest.approx(slow, abs=1e-15)
     truth = [1] * len(same) + [0] * len(different)
@@ -260,16 +261,16 @@ def test_roc_auc_counts_ties_half(vectors, seed):
 @BOTH
 def test_equal_error_rate_is_where_the_errors_are_nearest(vectors, seed):
     same, different = random_scores(vectors, seed)
-    found = verification(same, different, 0)["equal_error_rate"]
+    found = Verification(same, different).equal_error_rate()
     assert found == pytest.approx(slow_equal_error_rate(same, different), abs=1e-15)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_equal_error_rate_of_few_scores(seed):
-    random = np.random.default_rng(seed)
-    same, different = (random.integers(0, 6, random.integers(1, 6)).astype(np.float32) for _ in range(2))
-    found = verification(same, different, 0)["equal_error_rate"]
-    assert found == pytest.approx(slow_equal_error_rate(same, different), abs=1e-15)
+def test_equal_error_rate_of_few_scores():
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        same, different = (random.integers(0, 6, random.integers(1, 6)).astype(np.float32) for _ in range(2))
+        found = Verification(same, different).equal_error_rate()
+        assert found == pytest.approx(slow_equal_error_rate(same, different), abs=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -283,11 +284,11 @@ def test_equal_error_rate_of_few_scores(seed):
     ],
 )
 def test_equal_error_rate_by_hand(same, different, rate):
-    assert verification(same, different, 0)["equal_error_rate"] == rate
+    assert Verification(same, different).equal_error_rate() == rate
 
 
 @BOTH
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("threads", [1, 3])
 def test_figures_do_not_depend_on_threads_blocks_or_the_order_of_images(vectors, seed, threads, monkeypatch):
     anchors, labels = vectors(40, seed), some_labels(40, seed)
     negatives = vectors(15, seed + 100)
@@ -309,7 +310,7 @@ def test_figures_do_not_depend_on_threads_blocks_or_the_order_of_images(vectors,
 def test_scores_given_are_left_alone():
     same, different = random_scores(smooth, 0)
     copies = same.copy(), different.copy()
-    verification(same, different, 0)
+    Verification(same, different)
     assert np.array_equal(same, copies[0])
     assert np.array_equal(different, copies[1])
 
@@ -359,6 +360,7 @@ def test_measure_puts_all_together(vectors, seed, given):
     assert list(found) == [
         "triplet_accuracy",
         "binary_accuracy",
+        "binary_accuracy_fixed",
         "binary_accuracy_best",
         "roc_auc",
         "equal_error_rate",
@@ -405,16 +407,14 @@ def test_too_few_images_are_named():
 
 def test_scores_must_be_there():
     with pytest.raises(UserError, match="same pairs: found none"):
-        verification([], [0.5], 0.5)
+        Verification([], [0.5])
     with pytest.raises(UserError, match="different pairs: found none"):
-        verification([0.5], [], 0.5)
+        Verification([0.5], [])
     with pytest.raises(UserError, match="different pairs: found NaN"):
-        verification([0.5], [0.5, np.nan, 0.1], 0.5)
+        Verification([0.5], [0.5, np.nan, 0.1])
 
 
-def test_a_fixed_threshold_is_measured_beside_the_calibrated_one() -> None:
-    same, different = np.float32([0.9, 0.75, 0.6]), np.float32([0.8, 0.5, 0.2, 0.1])
-    found = verification(same, different, 0.55, fixed_threshold=0.7)
+def test_the_reference_threshold_is_measured_beside_the_calibrated_one():
+    found = verification(Verification([0.9, 0.75, 0.6], [0.8, 0.5, 0.2, 0.1]), 0.55)
     assert found["binary_accuracy"] == pytest.approx((3 / 3 + 3 / 4) / 2)
-    assert found["binary_accuracy_fixed"] == pytest.approx((2 / 3 + 3 / 4) / 2)
-    assert "binary_accuracy_fixed" not in verification(same, different, 0.55)
+    assert found["binary_accuracy_fixed"] == pytest.approx((2 / 3 + 3 / 4) / 2)  # at 0.7

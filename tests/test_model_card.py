@@ -1,29 +1,37 @@
 """The card says what the files say."""
 
-from oneshot.model_card import model_card
+from helpers import tiny_params
+
+from oneshot.model.network import new_network
+from oneshot.report.model_card import about_model, model_card
 
 ABOUT = {
-    "method": "meta", "image_size": 32, "dimensions": 64, "images": 1234567, "threshold": 0.51234,
+    "method": "meta", "image_size": 32, "images": 1234567, "threshold": 0.51234,
     "seen_classes": ["sweet_pepper", "wolf"],
 }  # fmt: skip
+CLASSES = [{"class": "oak_tree", "triplet_accuracy": 0.9}, {"class": 7, "triplet_accuracy": 0.7}]
 
 
 def test_numbers_and_names_are_those_given():
-    metrics = {"unseen": {"triplet_accuracy": 0.91234}, "one_shot": {"accuracy": 0.5}}
-    novel = [{"class": "oak_tree", "triplet_accuracy": 0.9}, {"class": "worm", "triplet_accuracy": "0.7"}]
-    config = {"backbone": "small", "shape": {"stem": 16, "widths": [64, 128]}}
-    card = model_card("cifar100", ABOUT, config, 98765, metrics, novel)
+    network = new_network(tiny_params().network, [100.0], [50.0])
+    weights = sum(weight.numel() for weight in network.parameters())
+    metrics = {"triplet": 0.91234, "one_shot": 0.5, "threshold": 0.51234}
+    card = model_card("cifar100", ABOUT, network, metrics, CLASSES)
     for words in (
-        "# Model card: meta", "32 x 32", "64 dimensions", "Reptile", "1,234,567 images", "of 2 classes",
-        "98,765 weights", "cosine 0.5123", "stem 16, widths [64, 128]", "`unseen.triplet_accuracy` | 91.23 |",
-        "`one_shot.accuracy` | 50.00 |",
-        "hardest is worm (70.0 %", "easiest oak tree", "sweet pepper, wolf.", "models/meta.pt",
+        "# Model card: meta", "32 x 32", "16 dimensions", "Reptile", "1,234,567 images", "of 2 classes",
+        f"{weights:,} weights", "cosine 0.5123", "stem 4, widths [4, 8, 16], blocks 1, first_stride 1",
+        "| `triplet` | triplet accuracy, unseen classes | 91.23 |",
+        "| `one_shot` | one-shot accuracy, all unseen classes | 50.00 |",
+        "hardest is 7 (70.0 %", "easiest oak tree (90.0 %", "sweet pepper, wolf.", "models/meta.safetensors",
     ):  # fmt: skip
         assert words in " ".join(card.split()), words
-    assert "{" not in card and "adapted" not in card
+    assert "{" not in card and "adapted" not in card and "| `threshold`" not in card
+    assert "classic training" in model_card("mnist", ABOUT | {"method": "classic"}, network, {}, CLASSES)
 
 
-def test_a_network_without_a_shape_of_its_own():
-    card = model_card("mnist", ABOUT | {"method": "classic"}, {"backbone": "resnet18", "shape": {}}, 1, {}, [
-        {"class": "seven", "triplet_accuracy": 1.0}])  # fmt: skip
-    assert "ResNet (resnet18), 1 weights" in card and "classic training" in card
+def test_a_model_file_says_what_its_use_needs():
+    roc = [{"fpr": 0, "tpr": 0, "threshold": 0.75, "chosen": 0}, {"fpr": 1, "tpr": 1, "threshold": -1, "chosen": 1}]
+    found = about_model({"method": "meta", "threshold": 0}, 0.5, roc, "flip")
+    assert found == {
+        "method": "meta", "threshold": 0.5, "roc": {"threshold": [0.75, -1.0], "fpr": [0.0, 1.0]}, "tta": "flip",
+    }  # fmt: skip

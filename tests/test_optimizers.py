@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import tiny_learner, tiny_params
 
-from oneshot.optimizers import Muon, make_optimizer, orthogonal
+from oneshot.model.optimizers import Muon, make_optimizer, orthogonal
 
 
 def test_decay_spares_all_but_convolutions():

@@ -11,9 +11,9 @@ from helpers import damaged, fuzz
 from hypothesis import strategies as st
 from PIL import Image
 
-from oneshot import pictures
-from oneshot.errors import UserError
-from oneshot.pictures import find_pictures, read_picture
+from oneshot.common.errors import UserError
+from oneshot.sources import pictures
+from oneshot.sources.pictures import find_pictures, read_picture
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

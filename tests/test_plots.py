@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from oneshot import plots
+from oneshot.report import plots
 
 ROC = [
     {"fpr": 0.0, "tpr": 0.0, "chosen": 0},
@@ -17,6 +17,8 @@ SHOTS = [{"shots": shots} | dict.fromkeys(
     [f"{m}_{s}_{k}" for m in plots.COLOURS for s in ("frozen", "adapted") for k in ("few_shot", "triplet")], 0.8
 ) for shots in (1, 5, 0)]  # fmt: skip
 SHOTS[-1] |= {"classic_frozen_few_shot": "", "meta_frozen_few_shot": ""}
+FROZEN_BARS = [{key: value for key, value in row.items() if "adapted" not in key} for row in BARS]
+FROZEN_SHOTS = [{key: "" if "adapted" in key else value for key, value in row.items()} for row in SHOTS[:2]]
 SIMILARITIES = {
     method: [{"cosine": c / 10, "same": 0.1, "different": 0.05} for c in range(-9, 10)] for method in plots.COLOURS
 }
@@ -28,7 +30,9 @@ SIMILARITIES = {
         (plots.roc, {"classic": ROC, "meta": ROC}),
         (plots.training_curves, {"classic": CURVE, "meta": CURVE}),
         (plots.class_bars, BARS),
+        (plots.class_bars, FROZEN_BARS),
         (plots.accuracy_over_shots, SHOTS),
+        (plots.accuracy_over_shots, FROZEN_SHOTS),
         (lambda data, path: plots.similarity_histograms(data, {"classic": 0.5, "meta": 0.6}, path), SIMILARITIES),
     ],
 )
@@ -66,10 +70,9 @@ EPISODE = {
 }
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_of_images_have_the_same_bytes(tmp_path, channels):
-    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8, channels), dtype=np.uint8)
-    for name in ("a", "b"):
+def test_pictures_of_images_have_the_same_bytes_and_grey_is_a_colour(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 1), dtype=np.uint8)
+    for name, images in (("a", grey), ("b", grey.repeat(3, axis=-1))):
         plots.thumbnail_map(MAP, images, "meta", tmp_path / f"map-{name}.png")
         plots.episode(EPISODE, images[:2], images[2:5], "meta", tmp_path / f"episode-{name}.png")
         plots.hardest_triplets([TRIPLET] * 2, images[:6], "meta", tmp_path / f"mistakes-{name}.png")

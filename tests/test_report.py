@@ -1,57 +1,62 @@
 """The report is one file with every picture and table of a run, and needs nothing else."""
 
+from __future__ import annotations
+
 import html.parser
-import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from helpers import ROOT
-from test_readme import fake_project
+from made_up import make_project
 
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import write_report
+from oneshot.record.report import CAPTIONS, page
+from oneshot.record.studies import NotRun, Record
+from oneshot.report.comparison import METHODS
 
 
 class Checked(html.parser.HTMLParser):
     """Counts pictures and table cells; fails on unbalanced tags."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.open, self.images, self.cells = [], [], []
+        self.open: list[str] = []
+        self.images: list[str] = []
+        self.cells: list[str] = []
 
-    def handle_starttag(self, tag, attributes):
-        if tag in ("meta", "img", "!doctype"):
-            self.images += [dict(attributes)["src"]] if tag == "img" else []
-        else:
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.images.append(str(dict(attributes)["src"]))
+        elif tag != "meta":
             self.open.append(tag)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] in ("td", "th"):
             self.cells.append(data)
 
 
-@pytest.fixture
-def page(tmp_path):
-    folder = fake_project(tmp_path)
-    (folder / "plots/roc.svg").write_text("<svg/>")
-    (folder / "plots/map_meta.png").write_bytes(b"\x89PNG")
-    return write_report.page(folder)
-
-
-def test_everything_is_inside(page):
-    checked = Checked()
-    checked.feed(page)
+def test_everything_is_inside(tmp_path: Path) -> None:
+    folder = make_project(tmp_path)
+    (folder / "plots/comparison/roc.svg").write_text("<svg/>")
+    (folder / "plots/meta").mkdir()
+    (folder / "plots/meta/map.png").write_bytes(b"\x89PNG")
+    text, checked = page(Record(folder)), Checked()
+    checked.feed(text)
     assert not checked.open
     assert [image.split(";")[0] for image in checked.images] == ["data:image/svg+xml", "data:image/png"]
     assert "90.00" in checked.cells and "-2.50" in checked.cells and "60.00 ± 1.23" in checked.cells
-    assert "http" not in page.replace("http-equiv", "")
+    assert "http" not in text
 
 
-def test_captions_cover_every_picture_of_the_pipeline():
-    text = (ROOT / "dvc.yaml").read_text().replace("${item.method}", "{method}")
-    pictures = {line.split("plots/")[1].split(":")[0] for line in text.splitlines()
-                if "      - plots/" in line and (".svg" in line or ".png" in line)}  # fmt: skip
-    assert pictures == set(write_report.CAPTIONS)
+def test_before_the_first_run_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(NotRun, match="dvc repro"):
+        page(Record(tmp_path))
+
+
+def test_captions_cover_every_picture_of_the_pipeline() -> None:
+    plots = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+    pictures = {plot.removeprefix("plots/") for plot in plots if isinstance(plot, str)}
+    assert pictures == {name.format(method=method) for name in CAPTIONS for method in METHODS}

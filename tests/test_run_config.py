@@ -1,4 +1,6 @@
-"""How scripts/run_config.py ends."""
+"""Runs with other parameters: what is read and written for them, and how `dvc repro` ends with its caller."""
+
+from __future__ import annotations
 
 import contextlib
 import os
@@ -6,29 +8,74 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from helpers import ROOT
-from torture import DVC_CONFIG, running_in
+from torture import running_in
 
-from oneshot.files import write_text
+from oneshot.common.errors import UserError
+from oneshot.common.files import write_text
+from oneshot.record.runs import DVC_CONFIG, mirror_project, read_overrides, write_params
 
 # A stage that lasts, in a project of its own.
 PIPELINE = "stages:\n  long:\n    cmd: python -c \"import time; open('began', 'w'); time.sleep(600)\"\n"
-PROGRAM = "import sys; from pathlib import Path; from run_config import repro; sys.exit(repro(Path(sys.argv[1])))"
+PROGRAM = (
+    "import sys; from pathlib import Path; from oneshot.record.runs import repro; sys.exit(repro(Path(sys.argv[1])))"
+)
 
 
-def wait_until(true, seconds=60):
+def test_settings_come_after_the_config_and_paths_are_made_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cups").mkdir()
+    (tmp_path / "digits").mkdir()  # a known name stays one
+    config = tmp_path / "one.yaml"
+    config.write_text("seed: 3\nreptile:\n  inner_steps: 7\n  schedule: constant\n")
+    found = read_overrides(config, ["reptile.inner_steps=10", "network.start_from=cups", "dataset=digits"])
+    assert found == {
+        "seed": 3, "reptile.inner_steps": 10, "reptile.schedule": "constant",
+        "network.start_from": str(tmp_path / "cups"), "dataset": "digits",
+    }  # fmt: skip
+    for wrong, words in (("a", "NAME=VALUE"), ("a=[", "not valid YAML")):
+        with pytest.raises(UserError, match=words):
+            read_overrides(config, [wrong])
+
+
+def test_written_parameters_keep_their_comments_and_mistakes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    write_params(ROOT, path, {"reptile.inner_steps": 10})
+    before = (ROOT / "params.yaml").read_text().splitlines()
+    changed = [line for line in path.read_text().splitlines() if line not in before]
+    assert [line.split("#")[0].strip() for line in changed] == ["inner_steps: 10"] and "# optimizer steps" in changed[0]
+    with pytest.raises(UserError, match="reptile.inner_step: unknown parameter; did you mean reptile.inner_steps?"):
+        write_params(ROOT, path, {"reptile.inner_step": 1})
+    with pytest.raises(UserError, match="reptile.inner_steps: found 0; must be at least 1"):
+        write_params(ROOT, path, {"reptile.inner_steps": 0})
+
+
+def test_a_mirror_has_all_packages_and_nothing_that_is_gone(tmp_path: Path) -> None:
+    write_text(tmp_path / "src/oneshot/old/gone.py", "")
+    mirror_project(ROOT, tmp_path, shared_cache=False)
+    for part in ("src/oneshot", "stages"):
+        ours, theirs = ({path.relative_to(root) for path in root.glob(f"{part}/**/*.py")} for root in (ROOT, tmp_path))
+        assert ours == theirs
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
         time.sleep(0.1)
 
 
-def test_dvc_does_not_go_on_when_the_command_that_started_it_is_told_to_stop(tmp_path):
+def test_dvc_does_not_go_on_when_the_command_that_started_it_is_told_to_stop(tmp_path: Path) -> None:
     write_text(tmp_path / "dvc.yaml", PIPELINE)
-    write_text(tmp_path / ".dvc/config", DVC_CONFIG.partition("[cache]")[0])
+    write_text(tmp_path / ".dvc/config", DVC_CONFIG)
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT / "scripts", stdout=subprocess.DEVNULL, start_new_session=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         wait_until((tmp_path / "began").exists)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) != 0

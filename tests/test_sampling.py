@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from oneshot.sampling import ClassPool, random_stream
+from oneshot.data.sampling import STREAMS, ClassPool, random_stream
 
 
 @pytest.fixture
@@ -56,3 +56,4 @@ def test_draws_depend_on_seed_purpose_and_place_alone():
     same = draw(1, "meta", 5, 2)
     assert draw(1, "meta", 5, 2) == same
     assert len({same, draw(2, "meta", 5, 2), draw(1, "classic", 5, 2), draw(1, "meta", 6, 2), draw(1, "meta", 5)}) == 5
+    assert len(set(STREAMS.values())) == len(STREAMS)

@@ -9,23 +9,15 @@ import pytest
 from helpers import damaged, fuzz
 from hypothesis import strategies as st
 
-from oneshot.dataset import Dataset
-from oneshot.errors import UserError
-from oneshot.params import Params
-from oneshot.split import Split, load_split, make_split, save_split
+from oneshot.common.errors import UserError
+from oneshot.data.dataset import Dataset
+from oneshot.data.split import Split, SplitParams, SplitStage, load_split, make_split, save_split
 
-DEFAULTS = {
-    "unseen_classes": 2,
-    "class_split": "last",
-    "validation_classes": 0,
-    "calibration_images": 3,
-    "drop_duplicates": True,
-    "seed": 1,
-}
+DEFAULTS = {"unseen_classes": 2, "unseen": "last", "validation_classes": 0, "calibration_images": 3}
 
 
-def params(**changes: Any) -> Params:
-    return Params.model_construct(**{**DEFAULTS, **changes})
+def params(seed: int = 1, **changes: Any) -> SplitStage:
+    return SplitStage(seed=seed, split=SplitParams(**(DEFAULTS | changes)))
 
 
 def lists(split: Split) -> dict[str, dict[int, list[int]]]:
@@ -81,8 +73,8 @@ def test_last_classes_are_unseen(tiny):
 
 
 def test_random_classes_come_from_the_seed(digits):
-    drawn = {seed: groups(make_split(digits, params(class_split="random", seed=seed))) for seed in range(5)}
-    assert drawn[0] == groups(make_split(digits, params(class_split="random", seed=0)))
+    drawn = {seed: groups(make_split(digits, params(unseen="random", seed=seed))) for seed in range(5)}
+    assert drawn[0] == groups(make_split(digits, params(unseen="random", seed=0)))
     assert len({tuple(unseen) for _, _, unseen in drawn.values()}) > 1
     for seen, validation, unseen in drawn.values():
         assert sorted(seen + validation + unseen) == list(range(10))
@@ -91,14 +83,14 @@ def test_random_classes_come_from_the_seed(digits):
 
 def test_unseen_classes_do_not_depend_on_validation_classes(digits):
     for choice in ("last", "random"):
-        without, some = (make_split(digits, params(class_split=choice, validation_classes=v)) for v in (0, 3))
+        without, some = (make_split(digits, params(unseen=choice, validation_classes=v)) for v in (0, 3))
         assert without.unseen == some.unseen
         assert len(some.validation) == 3
 
 
 def test_the_draw_of_a_class_depends_on_no_other_class(tiny):
     some = make_split(tiny, params(unseen_classes=3, validation_classes=1)).calibration
-    more = make_split(tiny, params(unseen_classes=2, drop_duplicates=False)).calibration
+    more = make_split(tiny, params(unseen_classes=2)).calibration
     for label in some:
         assert np.array_equal(some[label], more[label])
     assert len({tuple(rows % 12) for rows in more.values()}) > 1  # and classes do not all draw the same places
@@ -143,13 +135,6 @@ def test_copies_are_dropped_and_reported(tiny):
     assert_no_leak(data, split)
 
 
-def test_duplicates_stay_where_asked(tiny):
-    data = copied(tiny, [("train", 0, "test", 0), ("train", 14, "train", 50)])
-    split = make_split(data, params(drop_duplicates=False))
-    assert split.dropped == {}
-    assert sum(split.counts()[f"{name}_images"] for name in lists(split)) == 72
-
-
 def test_no_leak_whatever_is_a_copy_of_whatever(tiny):
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -157,7 +142,7 @@ def test_no_leak_whatever_is_a_copy_of_whatever(tiny):
         parts = rng.choice(["train", "test"], (10, 2))
         copies = [(a, int(rng.integers(sizes[a])), b, int(rng.integers(sizes[b]))) for a, b in parts]
         data = copied(tiny, copies)
-        split = make_split(data, params(validation_classes=1, calibration_images=2, class_split="random", seed=seed))
+        split = make_split(data, params(validation_classes=1, calibration_images=2, unseen="random", seed=seed))
         assert_no_leak(data, split)
         assert sum(map(len, split.dropped.values())) + sum(
             split.counts()[f"{name}_images"] for name in lists(split)
@@ -190,7 +175,7 @@ def test_too_many_classes_are_refused(tiny):
 
 def test_what_is_saved_is_loaded(tmp_path, tiny):
     data = copied(tiny, [("train", 0, "test", 0), ("train", 14, "train", 50)])
-    for changes in ({}, {"validation_classes": 2}, {"class_split": "random"}, {"drop_duplicates": False}):
+    for changes in ({}, {"validation_classes": 2}, {"unseen": "random"}):
         split = make_split(data, params(**changes))
         save_split(tmp_path / "split.json", split, data)
         loaded = load_split(tmp_path / "split.json")
@@ -213,6 +198,13 @@ def test_the_file_has_names_and_one_class_a_line(tmp_path, tiny):
     for label, name in enumerate(tiny.class_names):
         assert sum(f'"label": {label}, "name": "{name}"' in line for line in text.splitlines()) == 1
     assert json.loads(text)["counts"]["unseen_classes"] == 2
+
+
+@pytest.fixture
+def saved(tmp_path, tiny):
+    """A split's file."""
+    save_split(tmp_path / "split.json", make_split(tiny, params()), tiny)
+    return tmp_path / "split.json"
 
 
 def of_class(label: int, /, **changes: Any) -> Any:
@@ -243,15 +235,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_file_is_named(tmp_path, tiny, case):
-    path = tmp_path / "split.json"
-    save_split(path, make_split(tiny, params()), tiny)
-    content = json.loads(path.read_text())
+def test_a_wrong_file_is_named(saved, case):
+    content = json.loads(saved.read_text())
     damage, words = WRONG[case]
     damage(content)
-    path.write_text(json.dumps(content))
+    saved.write_text(json.dumps(content))
     with pytest.raises(UserError, match=rf"split\.json: .*({words})") as error:
-        load_split(path)
+        load_split(saved)
     assert "\n" not in str(error.value)
 
 
@@ -262,15 +252,14 @@ def test_what_is_no_split_at_all_is_named(tmp_path, text):
         load_split(tmp_path / "split.json")
 
 
-@fuzz(150, data=st.data())
-def test_a_damaged_split_is_loaded_or_named(tmp_path, tiny, data):
-    good = tmp_path / "good.json"
-    save_split(good, make_split(tiny, params()), tiny)
-    (tmp_path / "split.json").write_bytes(damaged(data, good.read_bytes()))
+@fuzz(100, data=st.data())
+def test_a_damaged_split_is_loaded_or_named(saved, data):
+    odd = saved.with_name("odd.json")
+    odd.write_bytes(damaged(data, saved.read_bytes()))
     try:
-        split = load_split(tmp_path / "split.json")
+        split = load_split(odd)
     except UserError as error:
-        assert str(error).startswith(f"{tmp_path}/split.json: ") and "\n" not in str(error)
+        assert str(error).startswith(f"{odd}: ") and "\n" not in str(error)
     else:  # damage to a name, say
         assert sorted(split.seen + split.validation + split.unseen) == list(range(6))
 
@@ -282,18 +271,17 @@ ANY_JSON = st.recursive(
 )
 
 
-@fuzz(150, data=st.data())
-def test_any_value_anywhere_in_a_split_is_taken_or_named(tmp_path, tiny, data):
-    path = tmp_path / "split.json"
-    save_split(path, make_split(tiny, params()), tiny)
-    content = json.loads(path.read_text())
+@fuzz(100, data=st.data())
+def test_any_value_anywhere_in_a_split_is_taken_or_named(saved, data):
+    content = json.loads(saved.read_text())
     home = data.draw(st.sampled_from([content, content["counts"], *content["classes"]]))
     home[data.draw(st.sampled_from(sorted(home)))] = data.draw(ANY_JSON)
-    path.write_text(json.dumps(content))
+    odd = saved.with_name("odd.json")
+    odd.write_text(json.dumps(content))
     try:
-        load_split(path)
+        load_split(odd)
     except UserError as error:
-        assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+        assert str(error).startswith(f"{odd}: ") and "\n" not in str(error)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -322,7 +310,7 @@ def test_real_duplicates_across_the_border(cifar100):
     assert_no_leak(cifar100, split)
 
 
-CIFAR_FS = {"class_split": "cifar_fs", "unseen_classes": 20, "validation_classes": 16}
+CIFAR_FS = {"unseen": "cifar_fs", "unseen_classes": 20, "validation_classes": 16}
 
 
 def test_cifar_fs_splits_the_classes_as_published(cifar100):
@@ -332,9 +320,7 @@ def test_cifar_fs_splits_the_classes_as_published(cifar100):
     assert [len(split.seen), len(split.validation), len(split.unseen)] == [64, 16, 20]
 
 
-@pytest.mark.parametrize(
-    "changes", [{"unseen_classes": 20, "validation_classes": 20}, {"class_split": "random"}, CIFAR_FS]
-)
+@pytest.mark.parametrize("changes", [{"unseen_classes": 20, "validation_classes": 20}, {"unseen": "random"}, CIFAR_FS])
 def test_real_splits_do_not_leak(cifar100, changes):
     split = make_split(cifar100, params(**{"unseen_classes": 50, "calibration_images": 20, **changes}))
     assert_no_leak(cifar100, split)

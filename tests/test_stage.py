@@ -1,48 +1,76 @@
-"""A mishap ends in one line and a non-zero exit code."""
+"""A mishap ends in one line and a non-zero exit code, the same way for stages, scripts and `oneshot`."""
 
 import errno
+import os
+import subprocess
+import sys
 
 import pytest
+from helpers import ROOT
 
-from oneshot.errors import UserError
-from oneshot.stage import run_stage
+from oneshot.common.errors import UserError
+from oneshot.common.stage import run_stage
+
+MEND = "; free space or mend the permissions, then run again"
+MISHAPS = [
+    (UserError("seed: found -1"), "error: seed: found -1", ""),
+    (OSError(errno.ENOSPC, "No space left on device", "data/x"), "error: data/x: No space left on device", MEND),
+    (PermissionError(errno.EACCES, "Permission denied", "metrics"), "error: metrics: Permission denied", MEND),
+    (
+        FileNotFoundError(errno.ENOENT, "?", "results/x"),
+        "error: results/x: not found",
+        "; run `dvc repro`, which makes it",
+    ),
+    (FileNotFoundError(errno.ENOENT, "No usable folder found"), "error: No usable folder found", MEND),
+    (OSError(), "error: OSError", MEND),
+    (MemoryError(), "error: out of memory", "; close other programs, or lower batch.size"),
+    (RuntimeError("can't allocate memory"), "error: out of memory", "; close other programs, or lower batch.size"),
+    (KeyboardInterrupt(), "stopped", "; run the same command again to go on"),
+]
 
 
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (UserError("params.yaml: seed: found -1; must be at least 0"), "seed: found -1"),
-        (OSError(errno.ENOSPC, "No space left on device", "data/x"), "data/x: No space left on device"),
-        (PermissionError(errno.EACCES, "Permission denied", "metrics"), "metrics: Permission denied"),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory", "results/x"), "results/x: not found"),
-        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found"), "directory found; free space or mend"),
-        (MemoryError(), "out of memory"),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"), "out of"),
-    ],
-)
-def test_one_line(capsys, error, words):
+def ended(main, **options):
+    """The exit code of a program."""
+    with pytest.raises(SystemExit) as stopped:
+        run_stage(main, **options)
+    return stopped.value.code
+
+
+def raising(error):
     def main():
         raise error
 
-    with pytest.raises(SystemExit) as stopped:
-        run_stage(main)
-    printed = capsys.readouterr().err
-    assert stopped.value.code == 1
-    assert printed.startswith("error: ") and words in printed and printed.count("\n") == 1
+    return main
 
 
-def test_ctrl_c_has_the_shells_code(capsys):
-    def main():
-        raise KeyboardInterrupt
-
-    with pytest.raises(SystemExit) as stopped:
-        run_stage(main)
-    assert stopped.value.code == 130 and "again" in capsys.readouterr().err
+@pytest.mark.parametrize(("error", "words", "advice"), MISHAPS)
+def test_a_mishap_is_told_in_one_line(capsys, error, words, advice):
+    for options, code, told in (({}, 1, words + advice), ({"mistake": 2, "advice": False}, 2, words)):
+        assert ended(raising(error), **options) == (130 if isinstance(error, KeyboardInterrupt) else code)
+        assert capsys.readouterr().err == f"{told}\n"
 
 
-def test_a_mistake_in_the_program_is_not_hidden():
-    def main():
-        raise RuntimeError("shapes differ")
+def test_what_goes_well_ends_with_its_own_code(capsys):
+    assert ended(lambda: None) == 0
+    assert ended(lambda: 1, mistake=2) == 1
+    assert ended(raising(SystemExit(7))) == 7
+    assert not capsys.readouterr().err
 
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        run_stage(main)
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("memory")])
+def test_a_mistake_in_the_program_is_not_hidden(error):
+    with pytest.raises(type(error), match=str(error)):
+        run_stage(raising(error))
+
+
+@pytest.mark.parametrize(("unread", "told"), [(1, "error: nobody reads the output any more\n"), (0, "")])
+@pytest.mark.parametrize("lines", [1, 100_000])  # noticed at the end, or on the way
+def test_output_that_nobody_reads(unread, told, lines):
+    reader, writer = os.pipe()
+    os.close(reader)
+    main = f"lambda: print({lines} * 'line\\n')"
+    program = f"from oneshot.common.stage import run_stage; run_stage({main}, unread={unread})"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, env=environment)
+    os.close(writer)
+    assert (done.returncode, done.stderr.decode()) == (unread, told)

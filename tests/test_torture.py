@@ -1,11 +1,10 @@
-"""What scripts/torture.py makes of the tallies of others."""
+"""What tests/torture.py makes of what others print and write."""
 
 import pytest
 from helpers import ROOT
-from torture import SIGNALS, examples_tried, is_whole, page
+from torture import examples_tried, is_whole
 
-from oneshot.errors import UserError
-from oneshot.files import write_json
+from oneshot.common.errors import UserError
 
 PRINTED = """
 tests/test_params.py::test_any_file_is_taken:
@@ -34,25 +33,6 @@ def test_examples_are_counted_in_the_words_of_any_version():
 def test_no_count_is_a_mistake_and_not_a_zero(printed):
     with pytest.raises(UserError, match="no count of examples"):
         examples_tried(printed)
-
-
-def test_the_page_holds_the_tally(tmp_path):
-    killed = {"runs": 50, "same_bytes": 50, "files_compared": 40, "kills": 3}
-    killed["kills_by_signal_and_stage"] = {"SIGKILL to all in train_meta": 2, "SIGINT to DVC in train_meta": 1}
-    aimed = killed | {
-        "dvc_files_cut_short": 1,
-        "runs": 2,
-        "same_bytes": 2,
-        "kills_by_signal_and_stage": {"SIGTERM to DVC in export": 4},
-    }
-    tally = {"random_moments": killed, "each_stage": aimed, "made_up_input": {"a damaged split": 3000}}
-    write_json(tmp_path / "docs/torture.json", tally)
-    text = page(tmp_path)
-    assert "**50 of 50** runs" in text and "killed 3 times" in text and "| a damaged split | 3,000 |" in text
-    assert text.count("1 of the kills hit DVC while it wrote a file of its own") == 1
-    assert "**2 of 2** runs" in text and "| export | 0 | 4 | 0 |" in text
-    counts = {"SIGKILL": "2", "SIGTERM": "0", "SIGINT": "1"}
-    assert f"| train_meta | {' | '.join(counts[name] for name in SIGNALS)} |" in text
 
 
 def test_a_file_of_dvc_that_was_cut_short_is_told_from_a_whole_one(tmp_path):

@@ -10,80 +10,128 @@ import torch
 from helpers import damaged, fuzz, tiny_learner, tiny_params
 from hypothesis import strategies as st
 
-from oneshot import checkpoint as checkpoints
-from oneshot.checkpoint import Checkpoint, fingerprint, only_one
-from oneshot.classic import ClassicTraining
-from oneshot.dataset import Dataset, load_dataset, save_dataset
-from oneshot.errors import UserError
-from oneshot.network import SiameseNetwork, load_model
-from oneshot.reptile import ReptileTraining
-from oneshot.split import make_split, save_split
-from oneshot.training import train
+from oneshot.common.errors import UserError
+from oneshot.common.files import read_table
+from oneshot.data.dataset import load_dataset, save_dataset
+from oneshot.data.split import make_split, save_split
+from oneshot.model.model_file import load_model, save_model
+from oneshot.model.network import SiameseNetwork, batch_norms
+from oneshot.training import checkpoint as checkpoints
+from oneshot.training import loop
+from oneshot.training.checkpoint import Checkpoint, fingerprint, only_one
+from oneshot.training.classic import ClassicStage, ClassicTraining
+from oneshot.training.reptile import ReptileStage, ReptileTraining
 
-METHODS = [ClassicTraining, ReptileTraining]
+STAGES = {ClassicTraining: ClassicStage, ReptileTraining: ReptileStage}
+
+
+class Killed(BaseException):
+    """Stands for a sudden end."""
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch, digits):
-    """A folder with the digits and their split, and the current folder for the test."""
+def project(tmp_path, monkeypatch, small):
+    """The current folder: some digits and their split, a short training curve, a checkpoint after every step."""
     monkeypatch.chdir(tmp_path)
-    small = Dataset(
-        digits.train_images[:400], digits.train_labels[:400], digits.test_images, digits.test_labels, digits.class_names
-    )
+    constants = {"CURVE_POINTS": 4, "CURVE_TRIPLETS": 60, "FIRST_CHECKPOINT": 0, "CHECKPOINT_COST": 1e9}
+    for name, value in constants.items():
+        monkeypatch.setattr(loop, name, value)
     save_dataset("data/dataset", small)
     save_split("data/split.json", make_split(small, tiny_params()), small)
     return tmp_path
 
 
-def run(project, method, params, name="out"):
-    train(method, params, project / "data/dataset", project / "data/split.json", project / name)
+def run(project, method, changes=None, name="out"):
+    params = STAGES[method].model_validate(tiny_params(changes).model_dump())
+    loop.train(method, params, project / "data/dataset", project / "data/split.json", project / name)
     return {path.name: path.read_bytes() for path in (project / name).iterdir()}
 
 
-@pytest.mark.parametrize("method", METHODS)
+def run_killed(project, method, stop, changes=None, name="out"):
+    """Run until step number `stop`."""
+    step = method.step
+
+    def killed(self, number):
+        if number == stop:
+            raise Killed
+        return step(self, number)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(method, "step", killed)
+        run(project, method, changes, name)
+
+
+def saved_state(project):
+    """What the one checkpoint holds."""
+    (path,) = (project / "checkpoints").glob("*.pt")
+    name, _, fingerprint = path.stem.rpartition("-")
+    return Checkpoint(name, fingerprint).load()
+
+
+@pytest.mark.parametrize("method", STAGES)
 def test_outputs_and_equal_bytes(project, method):
-    params = tiny_params()
-    first, again = run(project, method, params), run(project, method, params, "again")
-    assert set(first) == {"model.pt", "curve.tsv", "record.json"}
+    first, again = run(project, method), run(project, method, name="again")
+    assert set(first) == {"model.safetensors", "curve.tsv", "record.json"}
     assert first == again
-    assert run(project, method, tiny_params(seed=2), "other")["model.pt"] != first["model.pt"]
-    network, about = load_model(project / "out/model.pt")
+    assert run(project, method, {"seed": 2}, "other")["model.safetensors"] != first["model.safetensors"]
+    network, about = load_model(project / "out/model.safetensors")
     assert about["seen_classes"] == ["zero", "one", "two", "three", "four", "five", "six"]
+    assert (about["method"], about["images"], about["image_size"]) == (method.name, 240, 8)
     record = json.loads(first["record.json"])
     assert record["images"] == 240 and record["device"] == "cpu" and record["threads"] == 1
+    assert record["weights"] == sum(weight.numel() for weight in network.parameters())
+    rows = read_table(project / "out/curve.tsv")
+    assert [row["images"] for row in rows] == (
+        [60, 120, 180, 240] if method is ClassicTraining else [72, 120, 192, 240]
+    )
+    assert all(0 <= row["heldout_triplet_accuracy"] <= 1 and row["loss"] > 0 for row in rows)
     assert all(torch.isfinite(weight).all() for weight in network.parameters())
     assert not list((project / "checkpoints").glob("*.pt"))
 
 
-@pytest.mark.parametrize(("method", "tasks"), [(ClassicTraining, 1), (ReptileTraining, 1), (ReptileTraining, 2)])
-@pytest.mark.parametrize("stop_after", [1, 4, 9])
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
-def test_killed_anywhere_and_resumed_gives_the_same_bytes(project, method, tasks, stop_after, optimizer, monkeypatch):
-    changes = {"inner_state": "keep", "inner_optimizer": optimizer, "inner_learning_rate": 0.001}
-    if optimizer == "muon":
-        changes |= {"classic_optimizer": optimizer, "inner_momentum": 0.9}
-    params = tiny_params(checkpoint_steps=2, image_budget=240 * tasks, meta_tasks=tasks, **changes)
-    whole = run(project, method, params)
+@pytest.mark.parametrize(("method", "tasks"), [(ClassicTraining, 1), (ReptileTraining, 1), (ReptileTraining, 2)])
+def test_killed_anywhere_and_resumed_gives_the_same_bytes(project, method, tasks, optimizer, capsys):
+    changes = {
+        "image_budget": 240 * tasks,
+        "classic.optimizer": optimizer,
+        "classic.learning_rate": 0.001,
+        "reptile.meta_batch_size": tasks,
+        "reptile.inner_state": "keep",
+        "reptile.inner_optimizer": optimizer,
+        "reptile.inner_learning_rate": 0.001,
+        "reptile.inner_momentum": 0.9,
+    }
+    whole = run(project, method, changes)
+    for stop in (1, 4, 9):
+        run_killed(project, method, stop, changes, "resumed")
+    assert not (project / "resumed/model.safetensors").exists()
+    assert run(project, method, changes, "resumed") == whole
+    told = capsys.readouterr().err
+    assert all(f"step {stop} of" in told for stop in (1, 4, 9))
 
-    class Killed(BaseException):
-        pass
 
-    step = method.step
+def test_checkpoints_take_a_share_of_the_time_alone(project, monkeypatch):
+    now, saved, step = [0.0], [], ClassicTraining.step
 
-    def killed(self, number):
-        if number == stop_after:
-            raise Killed
+    def slow_save(self, state):
+        now[0] += 2
+        saved.append(state["done"])
+
+    def slow_step(self, number):
+        now[0] += 1
         return step(self, number)
 
-    monkeypatch.setattr(method, "step", killed)
-    with pytest.raises(Killed):
-        run(project, method, params, "resumed")
-    assert not (project / "resumed/model.pt").exists()
-    monkeypatch.setattr(method, "step", step)
-    assert run(project, method, params, "resumed") == whole
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(Checkpoint, "save", slow_save)
+    monkeypatch.setattr(ClassicTraining, "step", slow_step)
+    monkeypatch.setattr(loop, "FIRST_CHECKPOINT", 3)
+    monkeypatch.setattr(loop, "CHECKPOINT_COST", 0.25)
+    run(project, ClassicTraining)
+    assert saved == [4, 13]  # saving took 2 seconds: 8 pass before the next
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STAGES)
 def test_no_image_that_is_held_out_reaches_training(project, method, monkeypatch):
     """By content: whatever the network sees while it learns is one of the images that training may use."""
     seen = set()
@@ -95,11 +143,11 @@ def test_no_image_that_is_held_out_reaches_training(project, method, monkeypatch
         return forward(self, images)
 
     monkeypatch.setattr(SiameseNetwork, "forward", watched)
-    params = tiny_params(image_budget=2400, augmentation="none", validation_classes=2)
+    changes = {"image_budget": 1200, "batch.augmentation": "none", "split.validation_classes": 2}
     dataset = load_dataset(project / "data/dataset")
-    split = make_split(dataset, params)
+    split = make_split(dataset, tiny_params(changes))
     save_split(project / "data/split.json", split, dataset)
-    run(project, method, params)
+    run(project, method, changes)
 
     def contents(images):
         return {image.transpose(2, 0, 1).tobytes() for image in images}
@@ -112,27 +160,39 @@ def test_no_image_that_is_held_out_reaches_training(project, method, monkeypatch
     assert not any(seen & contents(images) for images in forbidden)
 
 
-def saved_state(project):
-    """What the one checkpoint holds."""
-    (path,) = (project / "checkpoints").glob("*.pt")
-    name, _, fingerprint = path.stem.rpartition("-")
-    return Checkpoint(name, fingerprint).load()
+def test_a_warm_start_counts_the_images_before_and_refuses_what_saw_a_held_out_class(project):
+    run(project, ClassicTraining)
+    path = project / "out/model.safetensors"
+    run(project, ReptileTraining, {"network.start_from": str(path)}, "warm")
+    network, about = load_model(project / "warm/model.safetensors")
+    assert about["images"] == 480
+    save_model(path, network, about | {"seen_classes": ["zero", "nine"]})
+    with pytest.raises(UserError, match="network.start_from: found .*, trained on nine, which this split holds out"):
+        run(project, ReptileTraining, {"network.start_from": str(path)})
 
 
-def test_another_parameter_never_continues_a_run(project, monkeypatch):
-    params = tiny_params(checkpoint_steps=1)
-    step = ClassicTraining.step
-    monkeypatch.setattr(ClassicTraining, "step", lambda self, n: step(self, n) if n < 5 else 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        run(project, ClassicTraining, params)
-    monkeypatch.setattr(ClassicTraining, "step", step)
-    other = tiny_params(checkpoint_steps=1, classic_learning_rate=0.1)
-    assert run(project, ClassicTraining, other) == run(project, ClassicTraining, other, "again")
+@pytest.mark.parametrize(
+    ("method", "changes", "goes_on"),
+    [
+        (ClassicTraining, {}, True),
+        (ClassicTraining, {"meta_step": 0.5, "adaptation.steps": 7}, True),
+        (ClassicTraining, {"classic.learning_rate": 0.1}, False),
+        (ReptileTraining, {"classic.learning_rate": 0.1}, True),
+        (ReptileTraining, {"meta_step": 0.5}, False),
+    ],
+)
+def test_only_what_a_training_uses_starts_it_anew(project, capsys, method, changes, goes_on):
+    run_killed(project, method, 5)
+    capsys.readouterr()
+    after = run(project, method, changes)
+    assert ("going on from" in capsys.readouterr().err) == goes_on
+    assert after == run(project, method, changes, "again")
 
 
 def test_ctrl_c_saves_and_says_so(project, monkeypatch):
-    params = tiny_params(checkpoint_steps=1000)
-    whole = run(project, ClassicTraining, params)
+    whole = run(project, ClassicTraining)
+    monkeypatch.setattr(loop, "FIRST_CHECKPOINT", 1000)
+
     step = ClassicTraining.step
 
     def interrupted(self, number):
@@ -140,32 +200,34 @@ def test_ctrl_c_saves_and_says_so(project, monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, number)
 
-    monkeypatch.setattr(ClassicTraining, "step", interrupted)
-    with pytest.raises(UserError, match="stopped by signal 2 at step 8; run again"):
-        run(project, ClassicTraining, params, "resumed")
-    monkeypatch.setattr(ClassicTraining, "step", step)
-    assert run(project, ClassicTraining, params, "resumed") == whole
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassicTraining, "step", interrupted)
+        with pytest.raises(UserError, match="^train_classic: stopped by signal 2 at step 8; run again to go on"):
+            run(project, ClassicTraining, name="resumed")
+    assert saved_state(project)["done"] == 8
+    assert run(project, ClassicTraining, name="resumed") == whole
 
 
 def test_a_training_ends_with_the_dvc_that_started_it(project, monkeypatch):
-    parents = iter([1, 1, 1, 2, 2, 2, 2, 2])
+    monkeypatch.setattr(loop, "FIRST_CHECKPOINT", 1000)
+    parents = iter([1, 1, 1])
     monkeypatch.setattr(os, "getppid", lambda: next(parents, 2))
-    run(project, ClassicTraining, tiny_params(), "by hand")  # with nohup, say: it outlives its shell
-    parents = iter([1, 1, 1, 2, 2, 2, 2, 2])
+    run(project, ClassicTraining, name="by hand")  # with nohup, say: it outlives its shell
+    parents = iter([1, 1, 1])
     monkeypatch.setenv("DVC_STAGE", "train_classic")
     with pytest.raises(UserError, match="program that started this training has ended"):
-        run(project, ClassicTraining, tiny_params(checkpoint_steps=1000))
-    assert list((project / "checkpoints").glob("train_classic-*.pt"))
+        run(project, ClassicTraining)
+    assert saved_state(project)["done"] < 20
 
 
 def test_a_loss_that_is_no_number_stops_with_step_and_cause(project, monkeypatch):
     step = ClassicTraining.step
-    monkeypatch.setattr(ClassicTraining, "step", lambda self, n: step(self, n) * (float("nan") if n >= 5 else 1))
-    with pytest.raises(UserError, match="the loss is nan .* classic_learning_rate: found 0.2") as caught:
-        run(project, ClassicTraining, tiny_params(checkpoint_steps=2))
+    monkeypatch.setattr(ClassicTraining, "step", lambda self, n: step(self, n) * (float("nan") if n >= 6 else 1))
+    with pytest.raises(UserError, match="the loss is nan .* classic.learning_rate: found 0.2") as caught:
+        run(project, ClassicTraining)
     assert "last good state" in str(caught.value) and "\n" not in str(caught.value)
     state = saved_state(project)
-    assert state["step"] <= 5 and torch.isfinite(state["total"])
+    assert state["done"] == 6 and torch.isfinite(state["total"])
 
 
 def test_weights_that_are_no_numbers_are_never_a_checkpoint(project, monkeypatch):
@@ -179,46 +241,30 @@ def test_weights_that_are_no_numbers_are_never_a_checkpoint(project, monkeypatch
         return loss
 
     monkeypatch.setattr(ReptileTraining, "step", breaking)
-    with pytest.raises(UserError, match="inner_learning_rate: found"):
-        run(project, ReptileTraining, tiny_params(checkpoint_steps=2))
+    with pytest.raises(UserError, match="reptile.inner_learning_rate: found"):
+        run(project, ReptileTraining)
     state = saved_state(project)
-    assert all(value.isfinite().all() for value in state["learner"].values())
+    assert state["done"] == 5 and all(value.isfinite().all() for value in state["learner"].values())
 
 
-@pytest.mark.parametrize(
-    ("method", "changes", "goes_on"),
-    [
-        (ClassicTraining, {"meta_step": 0.5}, True),
-        (ClassicTraining, {"adapt_classic_steps": [7, 7, 7]}, True),
-        (ClassicTraining, {"classic_learning_rate": 0.1}, False),
-        (ReptileTraining, {"classic_learning_rate": 0.1}, True),
-        (ReptileTraining, {"meta_step": 0.5}, False),
-    ],
-)
-def test_only_what_a_training_uses_starts_it_anew(project, monkeypatch, capsys, method, changes, goes_on):
-    step = method.step
-    monkeypatch.setattr(method, "step", lambda self, n: step(self, n) if n < 5 else 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        run(project, method, tiny_params(checkpoint_steps=1))
-    monkeypatch.setattr(method, "step", step)
-    run(project, method, tiny_params(checkpoint_steps=1, **changes))
-    assert ("going on from" in capsys.readouterr().err) == goes_on
+@pytest.mark.parametrize(("method", "batches"), [(ClassicTraining, 0), (ReptileTraining, 3)])
+def test_interpolated_weights_get_statistics_of_mixed_batches_and_others_keep_theirs(method, batches):
+    learner, seen = tiny_learner(tiny_params({"batch.augmentation": "none"})), []
+    training = method(learner.params, learner)
+    training.step(0)
+    before = batch_norms(learner.network)[0].running_mean.clone()
+    learner.network.backbone.norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    finished = loop.Curve(training, learner, learner.pool).finished_network(3)
+    assert len(seen) == batches
+    expected = torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0) if seen else before
+    torch.testing.assert_close(batch_norms(finished)[0].running_mean, expected)
+    assert torch.equal(batch_norms(learner.network)[0].running_mean, before)  # training goes on undisturbed
 
 
 def test_no_second_training_beside_a_first(project):
     with only_one("train_classic"), pytest.raises(UserError, match=f"held by process {os.getpid()}"):
-        run(project, ClassicTraining, tiny_params())
-    run(project, ClassicTraining, tiny_params())  # released
-
-
-def test_a_broken_checkpoint_starts_again(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path)
-    checkpoint = Checkpoint("train_classic", "0" * 12)
-    assert checkpoint.load() is None
-    checkpoint.save({"step": 3})
-    assert checkpoint.load() == {"step": 3}
-    checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:100])
-    assert checkpoint.load() is None and "starting again" in capsys.readouterr().err
+        run(project, ClassicTraining)
+    run(project, ClassicTraining)  # released
 
 
 @fuzz(100, data=st.data())
@@ -236,30 +282,43 @@ def test_a_damaged_checkpoint_is_the_whole_state_or_none(tmp_path, data):
         assert state["step"] == 3 and torch.equal(state["weights"], torch.arange(40.0))
 
 
-def test_fingerprint_follows_values_and_inputs(tmp_path):
-    path = tmp_path / "input"
-    path.write_text("a")
-    first = fingerprint({"x": 1}, [path])
-    assert fingerprint({"x": 1}, [path]) == first != fingerprint({"x": 2}, [path])
-    path.write_text("b")
-    assert fingerprint({"x": 1}, [path]) != first
+def test_a_missing_checkpoint_is_none_and_a_broken_one_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path)
+    checkpoint = Checkpoint("train_classic", "0" * 12)
+    assert checkpoint.load() is None and not capsys.readouterr().err
+    checkpoint.path.write_bytes(b"half")
+    assert checkpoint.load() is None
+    assert f"{checkpoint.path}: unreadable (ValueError), starting again" in capsys.readouterr().err
+
+
+def test_fingerprint_follows_values_inputs_and_code(tmp_path, monkeypatch):
+    path, code = tmp_path / "input", tmp_path / "packages/training/loop.py"
+    code.parent.mkdir(parents=True)
+    monkeypatch.setattr(checkpoints, "_PACKAGES", tmp_path / "packages")
+    found = []
+    for value, content, program in ((1, "a", "c"), (2, "a", "c"), (1, "b", "c"), (1, "a", "d"), (1, "a", "c")):
+        path.write_text(content)
+        code.write_text(program)
+        found.append(fingerprint({"x": value}, [path]))
+    assert found[0] == found[4] and len(set(found)) == 4
 
 
 def test_one_cycle_rises_for_a_fifth_and_falls_to_zero():
-    training = ClassicTraining(tiny_params(image_budget=1200), tiny_learner(tiny_params()))
+    params = tiny_params({"image_budget": 1200})
+    training = ClassicTraining(params, tiny_learner(params))
     rates = [training.learning_rate(step) for step in range(training.steps)]
     assert training.steps == 100 and np.argmax(rates) in (19, 20)
     assert max(rates) == pytest.approx(0.2, rel=0.05) and rates[0] < 0.01 and rates[-1] < 0.002
+    params = tiny_params({"classic.schedule": "constant"})
+    assert ClassicTraining(params, tiny_learner(params)).learning_rate(7) == 0.2
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STAGES)
 @pytest.mark.parametrize("mining", ["random", "all", "hard"])
 def test_every_way_of_mining_learns(method, mining):
-    params = tiny_params(
-        triplet_mining=mining, image_budget=2400, augmentation="none", inner_learning_rate=0.1, meta_momentum=0.0
-    )
-    learner = tiny_learner(params)
-    training = method(params, learner)
+    changes = {"loss.mining": mining, "image_budget": 1800, "batch.augmentation": "none"}
+    learner = tiny_learner(tiny_params(changes | {"reptile.inner_learning_rate": 0.1}))
+    training = method(learner.params, learner)
     losses = [training.step(step).item() for step in range(training.steps)]
     tenth = len(losses) // 10
     assert np.mean(losses[-tenth:]) < 0.9 * np.mean(losses[:tenth])

@@ -1,0 +1,20 @@
+"""Write the generated parts of README.md and of the pages in docs/, and docs/ablations.svg.
+
+python scripts/write_pages.py      (after `dvc repro`, a study, a benchmark, or a change of parameters or modules)
+"""
+
+from __future__ import annotations
+
+from _project import ROOT
+
+from oneshot.common.stage import run_stage
+from oneshot.record.pages import write_pages
+
+
+def main() -> None:
+    changed = write_pages(ROOT)
+    print(f"written: {', '.join(changed)}" if changed else "all pages are up to date")
+
+
+if __name__ == "__main__":
+    run_stage(main)

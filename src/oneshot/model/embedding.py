@@ -1,0 +1,51 @@
+"""Embeddings of many images, with test-time augmentation: the mean over several views of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from oneshot.model.network import SiameseNetwork
+
+# Views: the image; its mirror image; both shifted by a sixteenth of the side, half of what training shifts, to each
+# corner; both enlarged by a quarter.
+Tta = Literal["none", "flip", "flip_shift", "flip_shift_zoom"]
+TTA = get_args(Tta)
+
+
+@torch.no_grad()
+def embed(network: SiameseNetwork, images: Tensor, tta: str = "none", batch: int = 500) -> Tensor:
+    """Embed images (N, C, H, W) of uint8 in evaluation mode, as float32 unit vectors (N, D) on the CPU.
+
+    Args:
+        tta: test-time augmentation, a name in `TTA`. The normalised mean of the embeddings of all its views is taken.
+    """
+    network.eval()
+    vectors = []
+    for chunk in images.split(batch):
+        vector = torch.stack([network(view) for view in _views(chunk, tta)]).sum(0)
+        vectors.append((F.normalize(vector, dim=1) if tta != "none" else vector).cpu())
+    return torch.cat(vectors)
+
+
+def _views(images: Tensor, tta: str) -> Iterator[Tensor]:
+    """Each view of images (N, C, H, W) in turn; what is shifted in from outside is black, as in training."""
+    height, width = images.shape[2:]
+    reach = max(1, height // 16)
+    corners = (0, 2 * reach)
+    padded = F.pad(images, [reach] * 4)
+    shifts = [(reach, reach)] + ([(down, right) for down in corners for right in corners] if "shift" in tta else [])
+    for down, right in shifts:
+        view = padded[:, :, down : down + height, right : right + width]
+        yield view
+        if "flip" in tta:
+            yield view.flip(3)
+    if "zoom" in tta:
+        larger = (height + height // 4, width + width // 4)
+        view = F.interpolate(images.float(), larger, mode="bicubic", antialias=True)
+        yield view
+        yield view.flip(3)

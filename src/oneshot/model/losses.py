@@ -1,0 +1,148 @@
+"""The objective: cosine triplet losses, in three ways to choose triplets, and a normalized softmax over classes.
+
+Embeddings are float32 unit vectors, so cosine similarity is a dot product. A loss is a module with its own weights, if
+it has any; `make_losses` lists those that the parameters ask for, and their sum is what a training follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from oneshot.common.params import Group, Positive, Weight
+
+MARGIN = 0.3  # of the hinge: the reference's
+
+
+class LossParams(Group):
+    """The group `loss`."""
+
+    triplet_weight: Weight
+    mining: Literal["random", "all", "hard"]
+    soft_scale: Weight
+    softmax_weight: Weight
+    softmax_scale: Positive
+    weight_decay: Weight
+
+    def mistakes(self, params: Any) -> Iterator[tuple[str, str]]:
+        """See `Group`."""
+        if not self.triplet_weight and not self.softmax_weight:
+            yield "triplet_weight", "must be above 0 where loss.softmax_weight is 0: nothing else is learnt"
+
+
+def make_losses(params: LossParams, classes: int, dimensions: int) -> nn.ModuleList:
+    """The losses with a weight above 0, for so many seen classes and dimensions of embeddings.
+
+    Each is called with embeddings (B, D), their labels (B,) and the classes of the task (N,), both int64 arrays of
+    numbers below `classes`, and the training's progress in 0..1; it returns a scalar.
+    """
+    losses = nn.ModuleList()
+    if params.triplet_weight:
+        losses.append(TripletLoss(params))
+    if params.softmax_weight:
+        losses.append(SoftmaxLoss(params, classes, dimensions))
+    return losses
+
+
+class TripletLoss(nn.Module):
+    """Triplets of a batch by the way of mining that `params` name, times their weight."""
+
+    def __init__(self, params: LossParams) -> None:
+        super().__init__()
+        self.params = params
+
+    def forward(self, embeddings: Tensor, labels: np.ndarray, classes: np.ndarray, progress: float) -> Tensor:
+        """See `make_losses`. The batch is laid out as `sampling.Batch` says for the way of mining."""
+        p = self.params
+        if p.mining == "random":
+            return p.triplet_weight * random_triplet_loss(embeddings, p.soft_scale)
+        in_batch = len(np.unique(labels))
+        return p.triplet_weight * batch_triplet_loss(embeddings, in_batch, p.soft_scale, p.mining == "hard")
+
+
+class SoftmaxLoss(nn.Module):
+    """Normalized softmax over cosines to one learnt proxy a class (Wang et al. 2017, "NormFace", eq. 6).
+
+    It decides among the classes of the task alone. `softmax_scale` is its inverse temperature.
+    """
+
+    def __init__(self, params: LossParams, classes: int, dimensions: int) -> None:
+        super().__init__()
+        self.params = params
+        self.proxies = nn.Parameter(torch.randn(classes, dimensions))
+
+    def forward(self, embeddings: Tensor, labels: np.ndarray, classes: np.ndarray, progress: float) -> Tensor:
+        """See `make_losses`."""
+        p, device = self.params, embeddings.device
+        order = np.argsort(classes)
+        targets = torch.from_numpy(order[np.searchsorted(classes, labels, sorter=order)])  # within the task
+        proxies = self.proxies[torch.from_numpy(classes).to(device, non_blocking=device.type == "cuda")]
+        targets = targets.to(device, non_blocking=device.type == "cuda")
+        return p.softmax_weight * normalized_softmax(embeddings, targets, proxies, p.softmax_scale)
+
+
+def triplet_penalty(similarity_gap: Tensor, soft_scale: float) -> Tensor:
+    """Penalty of cos(a, n) - cos(a, p), of any shape, elementwise.
+
+    `soft_scale` 0 gives the hinge relu(gap + MARGIN) (Schroff et al. 2015, eq. 3, with cosines);
+    above 0 the soft margin softplus(soft_scale * gap) / soft_scale (Hermans et al. 2017, section 2).
+    """
+    if soft_scale:
+        return F.softplus(soft_scale * similarity_gap) / soft_scale
+    return F.relu(similarity_gap + MARGIN)
+
+
+def random_triplet_loss(embeddings: Tensor, soft_scale: float) -> Tensor:
+    """Mean penalty of the triplets (a_i, p_i, n_i), for embeddings (3B, D): anchors, positives, then negatives."""
+    anchors, positives, negatives = embeddings.chunk(3)
+    gap = (anchors * negatives).sum(1) - (anchors * positives).sum(1)
+    return triplet_penalty(gap, soft_scale).mean()
+
+
+def batch_triplet_loss(embeddings: Tensor, classes: int, soft_scale: float, hardest: bool) -> Tensor:
+    """Triplets mined in a batch of `classes` classes with equally many images each, class after class.
+
+    Args:
+        embeddings: (classes * K, D), K >= 2.
+        hardest: for each anchor only its farthest positive and nearest negative ('batch hard', Hermans
+            et al. 2017, eq. 5); else the mean over every triplet of the batch ('batch all', eq. 6).
+    """
+    positive_index, negative_index = _pairs(classes, len(embeddings) // classes, embeddings.device)
+    similarities = (embeddings @ embeddings.T).flatten()
+    positives = similarities[positive_index]  # (B, K - 1)
+    negatives = similarities[negative_index]  # (B, B - K)
+    gap = negatives.amax(1) - positives.amin(1) if hardest else negatives[:, None] - positives[..., None]
+    return triplet_penalty(gap, soft_scale).mean()
+
+
+def normalized_softmax(embeddings: Tensor, labels: Tensor, proxies: Tensor, scale: float) -> Tensor:
+    """Softmax cross-entropy over cosines to one proxy a class; a scalar.
+
+    Args:
+        embeddings: (B, D) unit vectors.
+        labels: (B,) int64, rows of `proxies`.
+        proxies: (classes, D), of any length.
+        scale: inverse temperature.
+    """
+    return F.cross_entropy(scale * embeddings @ F.normalize(proxies, dim=1).T, labels)
+
+
+_PAIRS: dict[tuple[int, int, torch.device], tuple[Tensor, Tensor]] = {}
+
+
+def _pairs(classes: int, per_class: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where each anchor's positives (B, K-1) and negatives (B, B-K) stand in the flattened (B, B) similarities."""
+    key = (classes, per_class, device)
+    if key not in _PAIRS:  # the same for every batch: computed once
+        size = classes * per_class
+        row = torch.arange(size)
+        same = row[:, None] // per_class == row // per_class
+        index = row[:, None] * size + row
+        positives = index[same & ~torch.eye(size, dtype=torch.bool)].view(size, per_class - 1)
+        _PAIRS[key] = positives.to(device), index[~same].view(size, size - per_class).to(device)
+    return _PAIRS[key]

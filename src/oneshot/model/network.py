@@ -1,0 +1,89 @@
+"""The Siamese network: one network with one set of weights embeds both pictures of a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from oneshot.common.params import Group, Int
+from oneshot.model.resnet import ResNet
+
+Channels = Annotated[Int, Field(ge=4, le=2048)]
+
+
+class NetworkParams(Group):
+    """The group `network`."""
+
+    stem: Channels
+    widths: Annotated[list[Channels], Field(min_length=1, max_length=5)]
+    blocks: Annotated[Int, Field(ge=1, le=100)]
+    first_stride: Annotated[Int, Field(ge=1, le=2)]
+    embedding_norm: bool
+    start_from: Annotated[str, Field(min_length=1)]
+
+    def mistakes(self, params: Any) -> Iterator[tuple[str, str]]:
+        """See `Group`."""
+        if (widths := [self.stem, *self.widths]) != sorted(widths):
+            yield "widths", f"must not fall, from network.stem {self.stem} on"
+
+
+class SiameseNetwork(nn.Module):
+    """Images to unit vectors: normalisation, a ResNet, and, if asked for, a batch norm of its features.
+
+    That batch norm lets features be negative, so that unlike pictures can be further apart than a right
+    angle ('BNNeck', Luo et al. 2019, "Bag of Tricks and a Strong Baseline for Deep Person Re-identification").
+
+    Args:
+        stem, widths, blocks, first_stride: of `ResNet`.
+        embedding_norm: whether there is a batch norm between the features and the embedding.
+        mean, std: of the training images, one value a channel, in units of 0..255.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        stem: int,
+        widths: Sequence[int],
+        blocks: int,
+        first_stride: int,
+        embedding_norm: bool,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "stem": stem,
+            "widths": list(widths),
+            "blocks": blocks,
+            "first_stride": first_stride,
+            "embedding_norm": embedding_norm,
+            "mean": list(mean),
+            "std": list(std),
+        }
+        self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1), persistent=False)
+        self.backbone = ResNet(len(mean), stem, widths, blocks, first_stride)
+        self.dimensions = self.backbone.features
+        self.embedding_norm = nn.BatchNorm1d(self.dimensions) if embedding_norm else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed images (B, C, H, W) of uint8 or float32, 0..255, as float32 unit vectors (B, dimensions)."""
+        x = ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return F.normalize(self.embedding_norm(self.backbone(x)).float(), dim=1)
+
+
+def new_network(params: NetworkParams, mean: Sequence[float], std: Sequence[float]) -> SiameseNetwork:
+    """A network as `params` describes it, with random weights. `mean`, `std`: as for `SiameseNetwork`."""
+    return SiameseNetwork(**params.model_dump(exclude={"start_from"}), mean=mean, std=std)
+
+
+def batch_norms(network: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
+    """The batch-norm layers of a network, in order."""
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]

@@ -1,0 +1,199 @@
+"""The command `oneshot`: trained networks at work on people's own pictures."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import io
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from tqdm import tqdm
+
+from oneshot.common.errors import UserError
+from oneshot.common.files import write_bytes
+from oneshot.common.stage import run_stage
+from oneshot.recognizer.gallery import Gallery, gallery_pictures
+from oneshot.recognizer.recognizer import Recognizer, model_path
+from oneshot.sources.pictures import find_pictures
+
+SAME, DIFFERENT, FAILED = 0, 1, 2
+
+ABOUT = """\
+Recognise things from one picture, with a network that never saw their class in training.
+
+  oneshot verify cup.jpg photo.jpg             do both show the same class of thing?
+  oneshot enroll known/ --gallery known.npz    remember classes: known/cup/1.jpg, known/pen/1.jpg, ...
+  oneshot classify new/*.jpg --gallery known.npz    what does each picture show, of these?
+  oneshot embed new/ --output vectors.npy      the vectors themselves, a row a picture
+
+A picture may have any size and any format that Pillow reads; its central square is looked at, in 32 x 32 pixels.
+So the thing should fill the picture, as in CIFAR-100, which the networks were trained on."""
+
+CODES = """\
+exit codes: 0 done (verify: same class), 1 verify: different classes, 2 a mistake, or a picture that cannot be read"""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; ends the program with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold what the terminal cannot show
+    warnings.simplefilter("ignore")  # odd metadata in a picture does not matter
+    options = parser().parse_args(arguments)
+    run_stage(lambda: options.run(options), mistake=FAILED, unread=0, advice=False)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    options: dict[str, dict[str, Any]] = {
+        "first": {"metavar": "PICTURE"},
+        "second": {"metavar": "PICTURE"},
+        "folder": {"metavar": "FOLDER", "help": "with a folder of pictures for each class, or a picture for each"},
+        "pictures": {"metavar": "PICTURE", "nargs": "+", "help": "a file, a folder, or a pattern in quotes"},
+        "--model": {"default": "meta", "help": "classic, meta, or the path of a model file (default: meta)"},
+        "--gallery": {"metavar": "FILE", "default": "gallery.npz", "help": "the classes (default: gallery.npz)"},
+        "--json": {"action": "store_true", "help": "print JSON"},
+        "--output": {"metavar": "FILE", "default": "vectors.npy", "help": "where to (default: vectors.npy)"},
+    }
+    top = argparse.ArgumentParser(
+        "oneshot", description=ABOUT, epilog=CODES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, words, own in (
+        ("verify", run_verify, "say whether two pictures show the same class", "first second --json"),
+        ("enroll", run_enroll, "remember classes from one or a few pictures of each", "folder --gallery"),
+        ("classify", run_classify, "name what pictures show, of the enrolled classes", "pictures --gallery --json"),
+        ("embed", run_embed, "write the vectors of pictures as npy, their paths beside them", "pictures --output"),
+    ):
+        command = commands.add_parser(name, help=words, description=f"{words.capitalize()}.", epilog=CODES)
+        for option in (*own.split(), "--model"):
+            command.add_argument(option, **options[option])
+        command.set_defaults(run=run)
+    return top
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """`oneshot verify`: exit code 0 for the same class, 1 for different ones."""
+    verdict = _recognizer(options).verify(options.first, options.second)
+    if options.json:
+        print(json.dumps(asdict(verdict)))
+    else:
+        print(
+            f"{'same class' if verdict.same else 'different classes'}: similarity {verdict.similarity:.3f}, "
+            f"{'at least' if verdict.same else 'below'} the threshold {verdict.threshold:.3f}\n"
+            f"Of pairs of different classes, {100 * verdict.false_positive_rate:.0f} in 100 reach the threshold, and "
+            f"{100 * verdict.share_as_similar:.0f} in 100 are at least as similar as these two."
+        )
+    return SAME if verdict.same else DIFFERENT
+
+
+def run_enroll(options: argparse.Namespace) -> int:
+    """`oneshot enroll`: broken pictures are named and left out; a class with none left is a mistake."""
+    recognizer, classes = _recognizer(options), gallery_pictures(options.folder)
+    paths, vectors, failed = _embedded(recognizer, list(classes))
+    found = [classes[path] for path in paths]
+    if lost := set(classes.values()).difference(found):
+        raise UserError(f"{options.folder}: class {min(lost)} has no picture that can be read")
+    gallery = recognizer.gallery(found, vectors)
+    gallery.save(options.gallery)
+    counts = ", ".join(f"{name} ({count})" for name, count in zip(gallery.names, gallery.counts, strict=True))
+    print(f"{options.gallery}: {len(gallery.names)} classes, in brackets their pictures: {counts}")
+    return FAILED if failed else 0
+
+
+def run_classify(options: argparse.Namespace) -> int:
+    """`oneshot classify`: a line for each picture; broken ones are named and left out."""
+    recognizer, gallery = _recognizer(options), Gallery.load(options.gallery)
+    recognizer.check(gallery, options.gallery)
+    paths, vectors, failed = _embedded(recognizer, expand(options.pictures))
+    matches = recognizer.matches(vectors, gallery)
+    if options.json:
+        rows = [{"picture": str(path)} | asdict(match) for path, match in zip(paths, matches, strict=True)]
+        print(json.dumps(rows, indent=2))
+    else:
+        width = max((len(str(path)) for path in paths), default=0)
+        for path, match in zip(paths, matches, strict=True):
+            named = match.name or f"unknown (nearest: {match.nearest})"
+            print(f"{path!s:{width}}  {match.score:6.3f}  {named}")
+        if matches:
+            print(
+                f"Score: mean similarity to a class's pictures; unknown below {recognizer.threshold:.3f}",
+                file=sys.stderr,
+            )
+    return FAILED if failed else 0
+
+
+def run_embed(options: argparse.Namespace) -> int:
+    """`oneshot embed`: FILE.npy (N, D) float32 unit vectors, and FILE.txt with the path of each row."""
+    if not options.output.endswith(".npy"):
+        raise UserError(f"--output: found {options.output!r}; must end in .npy")
+    paths, vectors, failed = _embedded(_recognizer(options), expand(options.pictures))
+    if not paths:
+        raise UserError("no picture could be read")
+    output = Path(options.output)
+    buffer = io.BytesIO()
+    np.save(buffer, vectors)
+    write_bytes(output, buffer.getvalue())
+    write_bytes(output.with_suffix(".txt"), "".join(f"{path}\n" for path in paths).encode(errors="surrogateescape"))
+    print(f"{output}: {len(vectors)} vectors; {output.with_suffix('.txt')}: their pictures")
+    return FAILED if failed else 0
+
+
+def expand(patterns: Sequence[str]) -> list[Path]:
+    """The pictures that files, folders and patterns stand for, each once, in order.
+
+    Raises:
+        UserError: one stands for nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        if Path(pattern).is_dir():
+            paths = find_pictures(pattern)
+        elif Path(pattern).exists() or not glob.has_magic(pattern):
+            paths = [Path(pattern)]
+        else:
+            matched = sorted(Path(path) for path in glob.glob(pattern, recursive=True))
+            paths = [file for path in matched for file in (find_pictures(path) if path.is_dir() else [path])]
+        if not paths:
+            raise UserError(f"{pattern}: no pictures there")
+        found |= dict.fromkeys(paths)
+    return list(found)
+
+
+def _recognizer(options: argparse.Namespace) -> Recognizer:
+    """The network that `--model` names.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not model_path(options.model).exists():
+        raise UserError(
+            f"--model: found {options.model!r}, which is no file here; must be the path of a model file, or classic or "
+            "meta, which `dvc repro` writes to models/"
+        )
+    return Recognizer(options.model)
+
+
+def _embedded(recognizer: Recognizer, paths: Sequence[Path]) -> tuple[list[Path], np.ndarray, int]:
+    """The N pictures that can be read, their vectors (N, D), and how many cannot be: those are named on the way."""
+    vectors: dict[Path, np.ndarray] = {}
+    with tqdm(total=len(paths), unit="picture", disable=None if len(paths) > 100 else True) as bar:
+        for path, result in recognizer.embed_each(paths):
+            bar.update()
+            if isinstance(result, UserError):
+                bar.write(f"error: {result}", file=sys.stderr)
+            else:
+                vectors[path] = result
+    rows = np.array(list(vectors.values()), dtype=np.float32).reshape(-1, recognizer.network.dimensions)
+    return list(vectors), rows, len(paths) - len(vectors)
+
+
+if __name__ == "__main__":
+    main()

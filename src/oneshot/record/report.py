@@ -1,0 +1,81 @@
+"""One file with all pictures and tables of a run, that needs no network: HTML made of the tables' Markdown."""
+
+from __future__ import annotations
+
+import base64
+import html
+from pathlib import Path
+
+from oneshot.record import tables
+from oneshot.record.studies import Record
+from oneshot.report.comparison import METHODS
+
+TITLE = "Classic and Reptile training, measured on classes that they never saw"
+TABLES = {
+    "Classic beside meta": tables.single,
+    "Adapted to one class at a time, in %": tables.adapted,
+    "One-shot and five-shot classification among all held-out classes, in %": tables.episodes,
+    "How it was obtained": tables.setting,
+}
+CAPTIONS = {  # of the files in plots/
+    "comparison/roc.svg": "ROC on pairs of classes that training never saw: the further to the upper left, the better. "
+    "A dot marks the threshold calibrated on seen classes: it should lie where the curve leaves the diagonal farthest.",
+    "comparison/similarities.svg": "Cosines of pairs of unseen classes. Where the two shapes overlap, no threshold can "
+    "be right.",
+    "comparison/shots.svg": "What more support images bring. Left: classification among all unseen classes. Right: "
+    "triplets, for the network as trained (faint) and adapted to the class (strong).",
+    "comparison/classes.svg": "Classes differ far more than trainings do: look at which ones are hard for both.",
+    "comparison/training.svg": "Both trainings see the same number of images; what they reach on held-out images of "
+    "seen classes.",
+    "{method}/map.png": "Test images of unseen classes, placed by t-SNE: what the network finds alike lies together.",
+    "{method}/episode.png": "A one-shot episode: from the picture at the left alone, each row's queries were named.",
+    "{method}/mistakes.png": "The triplets that the network gets most wrong, one for each pair of classes.",
+}
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 1000px; margin: 2em auto; padding: 0 1em; }
+table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto; font-size: 14px; }
+td, th { border-bottom: 1px solid #ddd; padding: .3em .7em; text-align: left; font-variant-numeric: tabular-nums; }
+figure { margin: 2em 0; } figure img { max-width: 100%; } figcaption { color: #444; }
+code { background: #f2f2f2; padding: 0 .2em; }
+"""
+
+
+def page(record: Record) -> str:
+    """The whole page, of the run in the record's folder.
+
+    Raises:
+        NotRun: there is none.
+    """
+    parts = [f"<h2>{_inline(heading)}</h2>\n{_block(make(record))}" for heading, make in TABLES.items()]
+    for pattern, caption in CAPTIONS.items():
+        for name in dict.fromkeys(pattern.format(method=method) for method in METHODS):
+            if (picture := record.root / "plots" / name).exists():
+                parts.append(_figure(picture, caption))
+    body = "\n".join(parts)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{TITLE}</title>\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{TITLE}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _figure(path: Path, caption: str) -> str:
+    kind = {"svg": "image/svg+xml", "png": "image/png"}[path.suffix[1:]]
+    content = base64.b64encode(path.read_bytes()).decode()
+    words = html.escape(caption)
+    return f'<figure><img src="data:{kind};base64,{content}" alt="{words}"><figcaption>{words}</figcaption></figure>'
+
+
+def _block(text: str) -> str:
+    """A list or a table in Markdown as HTML."""
+    lines = text.splitlines()
+    if text.startswith("- "):
+        return "<ul>" + "".join(f"<li>{_inline(line[2:])}</li>" for line in lines) + "</ul>"
+    heading, _, *rows = [[_inline(cell) for cell in line[2:-2].split(" | ")] for line in lines]
+    head = "".join(f"<th>{cell}</th>" for cell in heading)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _inline(text: str) -> str:
+    pieces = html.escape(html.unescape(text.replace("\\|", "|"))).split("`")
+    return "".join(f"<code>{piece}</code>" if place % 2 else piece for place, piece in enumerate(pieces))

@@ -1,0 +1,139 @@
+"""Runs of the pipeline with other parameters, each in a folder of its own: runs/<name>/.
+
+Parameters have their full names, such as `reptile.inner_steps`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, YAMLError  # comes with DVC; keeps comments
+
+from oneshot.common.errors import UserError
+from oneshot.common.files import write_bytes, write_text
+from oneshot.common.params import names_of, unknown
+from oneshot.params import Params, check_params
+from oneshot.report.comparison import flat
+from oneshot.sources.datasets import DATASETS
+
+PATHS = ("dataset", "network.start_from")  # parameters that may name a file or folder
+
+# DVC without Git.
+DVC_CONFIG = """\
+[core]
+    analytics = false
+    check_update = false
+    no_scm = true
+"""
+# The project's cache: neither data nor results are kept twice.
+SHARED_CACHE = """\
+[cache]
+    dir = ../../../.dvc/cache
+"""
+
+
+def run_pipeline(root: Path, name: str, overrides: dict[str, Any], *targets: str) -> Path:
+    """Run the pipeline of the project in `root`, or what the stages `targets` need of it, in its runs/<name>/.
+
+    Ends this program where the pipeline fails.
+    """
+    folder = root / "runs" / name
+    mirror_project(root, folder)
+    write_params(root, folder / "params.yaml", overrides)
+    print(f"The pipeline runs in {os.path.relpath(folder)}/", flush=True)
+    if code := repro(folder, *targets):
+        sys.exit(code)
+    return folder
+
+
+def read_overrides(config: Path, settings: list[str]) -> dict[str, Any]:
+    """Parameters of a config file, and after them those of `NAME=VALUE` settings, by their full names.
+
+    Raises:
+        UserError: the file or a setting cannot be read.
+    """
+    try:
+        values = YAML(typ="safe").load(config.read_text(encoding="utf-8")) or {}
+    except (FileNotFoundError, IsADirectoryError):
+        there = ", ".join(str(path) for path in sorted(config.parent.glob("*.yaml")))
+        raise UserError(f"{config}: no such file; " + (f"there are {there}" if there else "see configs/")) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{config}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{config}: must have the form of params.yaml")
+    overrides: dict[str, Any] = flat(values)
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not separator:
+            raise UserError(f"--set {setting}: must be NAME=VALUE, such as --set reptile.inner_steps=10")
+        try:
+            overrides[name.strip()] = YAML(typ="safe").load(value)
+        except YAMLError:
+            raise UserError(f"--set {setting}: the value is not valid YAML") from None
+    for name in PATHS:
+        path = os.path.expanduser(str(overrides.get(name, "")))
+        if path not in DATASETS and os.path.exists(path):
+            overrides[name] = os.path.abspath(path)  # the run has a folder of its own
+    return overrides
+
+
+def mirror_project(root: Path, folder: Path, shared_cache: bool = True) -> None:
+    """Give `folder` the code and pipeline of the project in `root`, a DVC set-up, and its downloads.
+
+    Args:
+        shared_cache: where the folder is one of the project's runs/, and keeps what DVC keeps with it.
+    """
+    code = [root / "dvc.yaml", root / ".dvcignore", *root.glob("src/oneshot/**/*.py"), *root.glob("stages/*.py")]
+    copies = {folder / path.relative_to(root): path.read_bytes() for path in code}
+    copies[folder / ".dvc/config"] = (DVC_CONFIG + (SHARED_CACHE if shared_cache else "")).encode()
+    for path in {*folder.glob("src/oneshot/**/*.py"), *folder.glob("stages/*.py")} - set(copies):
+        path.unlink()
+    for path, content in copies.items():
+        if not path.exists() or path.read_bytes() != content:
+            write_bytes(path, content)
+    raw = folder / "data/raw"
+    if shared_cache and not raw.exists():
+        (root / "data/raw").mkdir(parents=True, exist_ok=True)
+        raw.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):  # no symbolic links here: then it downloads for itself
+            raw.symlink_to("../../../data/raw", target_is_directory=True)
+
+
+def write_params(root: Path, path: Path, overrides: dict[str, Any]) -> None:
+    """Write the params.yaml of the project in `root` to `path` with `overrides`, comments kept.
+
+    Raises:
+        UserError: an unknown parameter, or a value that is not allowed.
+    """
+    yaml = YAML()
+    yaml.width = 1000
+    params = yaml.load(root / "params.yaml")
+    known = names_of(Params)
+    for name, value in overrides.items():
+        if name not in known:
+            raise UserError(f"{name}: {unknown(name, known)}")
+        group, _, key = name.rpartition(".")
+        (params[group] if group else params)[key] = value
+    text = io.StringIO()
+    yaml.dump(params, text)
+    write_text(path, text.getvalue())
+    check_params(path)
+
+
+def repro(folder: Path, *targets: str) -> int:
+    """`dvc repro` in `folder` with this Python, whose exit code it returns; its output passes through."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    # Ctrl-C reaches DVC and its stage directly; this process waits until they have ended in good order.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    command = [sys.executable, "-m", "dvc", "repro", *targets]
+    with subprocess.Popen(command, cwd=folder, env=os.environ | {"PATH": path}) as process:
+        # SIGTERM reaches this process alone; DVC must not go on without it.
+        signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+        return process.wait()

@@ -1,0 +1,46 @@
+"""How sure a figure is: intervals over seeds and over classes, and what luck does to a single run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean, variance
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import t as student_t
+
+from oneshot.evaluation.episodes import estimate
+
+BOOTSTRAPS = 10_000
+
+
+def interval(values: ArrayLike) -> tuple[float, float | None]:
+    """Mean of (N,) values, and the half-width of Student's 95 % interval; None where there is one value."""
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) == 1:
+        return float(values[0]), None
+    found = estimate(values)
+    return found.mean, found.ci95
+
+
+def bootstrap(figures: ArrayLike) -> tuple[float, float]:
+    """95 % interval of the mean over classes, of figures (seeds, classes), by drawing classes with replacement."""
+    by_class = np.asarray(figures, dtype=np.float64).mean(axis=0)
+    draws = np.random.default_rng(0).choice(by_class, (BOOTSTRAPS, len(by_class))).mean(axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def luck_band(groups: Sequence[Sequence[float]]) -> float:
+    """Half-width of the 95 % interval of the difference between one run and the mean of the unchanged ones.
+
+    Args:
+        groups: for each training, the figures of the unchanged runs, one a seed.
+
+    Returns:
+        Student's, with the variance over seeds pooled over the trainings; 0 where there is one seed.
+    """
+    if (seeds := len(groups[0])) < 2:
+        return 0.0
+    pooled = mean(variance(values) for values in groups)
+    return float(student_t.ppf(0.975, len(groups) * (seeds - 1))) * (pooled * (1 + 1 / seeds)) ** 0.5

@@ -1,0 +1,121 @@
+"""The record: lines of studies/runs.yaml, their figures in studies/<name>.json, and which of these still hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from oneshot.common.errors import UserError
+from oneshot.common.files import read_json, read_table
+from oneshot.record.runs import read_overrides
+from oneshot.report.comparison import METHODS, flat, side_by_side
+
+Line = dict[str, Any]  # why; set: what it changes, by full names; config: what it starts from; needs
+Study = dict[str, Any]  # classic and meta: nested details; classes: rows of both; of a line also why, parameters
+
+
+class NotRun(Exception):
+    """Figures that are not there, and the command that makes them."""
+
+
+class Record:
+    """What the project in `root` has measured. Each file is read once, when it is first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def lines(self) -> dict[str, Line]:
+        """The lines of studies/runs.yaml, by name; none where there is no such file.
+
+        Raises:
+            UserError: a line with other keys than the file's first lines name.
+        """
+        lines = self._yaml("studies/runs.yaml")
+        for name, line in lines.items():
+            if not isinstance(line, dict) or not {"why", "set"} <= set(line) <= {"why", "set", "config", "needs"}:
+                keys = "must have `why` and `set`, and may have `config` and `needs`"
+                raise UserError(f"studies/runs.yaml: {name}: {keys}")
+        return lines
+
+    @cached_property
+    def published(self) -> dict[str, Any]:
+        """Figures of others: studies/published.yaml; none where there is no such file."""
+        return self._yaml("studies/published.yaml")
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """params.yaml, by full names."""
+        return flat(self._yaml("params.yaml"))
+
+    @cached_property
+    def default(self) -> Study:
+        """The project's own run.
+
+        Raises:
+            NotRun: there is none.
+        """
+        files = {method: self.root / f"metrics/details/{method}.json" for method in METHODS}
+        classes = self.root / "plots/comparison/classes.csv"
+        if not all(file.exists() for file in (*files.values(), classes)):
+            raise NotRun("dvc repro")
+        return {method: read_json(file) for method, file in files.items()} | {"classes": read_table(classes)}
+
+    @cached_property
+    def done(self) -> dict[str, Study]:
+        """The lines that have figures for the present default, with these."""
+        found = {name: self.load(name) for name in self.lines}
+        return {name: study | {"why": self.lines[name]["why"]} for name, study in found.items() if study}
+
+    @cached_property
+    def seeds(self) -> list[Study]:
+        """The project's own run, and after it those that differ in nothing but the seed."""
+        return [self.default, *(study for name, study in self.done.items() if name.startswith("seed_"))]
+
+    def due(self) -> list[str]:
+        """Names of the lines that have no figures for the present default, and need nothing but time."""
+        return [name for name, line in self.lines.items() if name not in self.done and "needs" not in line]
+
+    def changes(self, name: str) -> dict[str, Any]:
+        """What a line changes of params.yaml: its config's values, and after them its own."""
+        line = self.lines[name]
+        return (read_overrides(self.root / line["config"], []) if "config" in line else {}) | line["set"]
+
+    def digest(self, overrides: dict[str, Any]) -> str:
+        """8 hex digits that change with every default in params.yaml that `overrides` does not set itself."""
+        kept = {name: value for name, value in _settings(self.defaults).items() if name not in overrides}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+    def load(self, name: str) -> Study | None:
+        """The figures of a line as it now stands; None where there are none for it, or for another default."""
+        if not (file := self.root / f"studies/{name}.json").exists():
+            return None
+        study: Study = read_json(file)
+        same_default = study["default"] == self.digest(study["parameters"])
+        same_line = _settings(study["parameters"]) == _settings(self.changes(name))
+        return study if same_default and same_line else None
+
+    def _yaml(self, path: str) -> dict[str, Any]:
+        """A file of the project; empty where there is none."""
+        file = self.root / path
+        return (YAML(typ="safe").load(file) or {}) if file.exists() else {}
+
+
+def figures_of(folder: Path) -> Study:
+    """Details of both trainings, with their records, and the figures of each held-out class, of the run in `folder`."""
+    study: Study = {}
+    for method in METHODS:
+        details = read_json(folder / f"results/evaluated/{method}/details.json")
+        study[method] = details | {"record": read_json(folder / f"results/trained/{method}/record.json")}
+    tables = (read_table(folder / f"results/evaluated/{method}/classes.csv") for method in METHODS)
+    return study | {"classes": side_by_side(*tables)}
+
+
+def _settings(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Without those that change no figure beyond rounding: which training is shown, and where it runs."""
+    return {name: v for name, v in parameters.items() if name != "training" and not name.startswith("hardware.")}

@@ -1,0 +1,111 @@
+"""The model card of a trained network: what it learnt from, what it can do, and what it cannot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oneshot.common.params import StageParams
+from oneshot.evaluation.context import EvaluationParams
+from oneshot.model.network import SiameseNetwork
+from oneshot.report.comparison import HEADLINES, Rows
+
+TRAININGS = {
+    "classic": "classic training: one optimizer over batches of all seen classes",
+    "meta": "Reptile meta-training (Nichol, Achiam and Schulman 2018): inner loops on tasks of seen classes",
+}
+
+CARD = """\
+# Model card: {method}
+
+A Siamese network that turns a picture of {size} x {size} pixels into a direction of {dimensions} dimensions. Pictures
+of one class point in like directions, also for classes that training never saw. The pipeline's stage `export` wrote it.
+
+| | |
+| --- | --- |
+| file | `models/{method}.safetensors`: numbers of 16 bits, read with 32; loading runs no code |
+| use | `oneshot verify a.png b.png --model {method}`, or `Recognizer("{method}")` from `oneshot.recognizer` |
+| training | {training} |
+| data | {dataset}, {images:,} images through the network, of {seen} classes |
+| network | {network} |
+| threshold | cosine {threshold:.4f}, calibrated on images of seen classes that training did not see |
+| parameters | `params.yaml` of the commit that this file stands in |
+
+## What it reaches
+
+Measured on test images. *Unseen* classes took no part in training or calibration.
+
+| key in `metrics/{method}.json` | what | in % |
+| --- | --- | --- |
+{metrics}
+
+## Limits
+
+- It knows pictures like those of {dataset}: one thing that fills the picture. Scenes, text, faces of certain people,
+  medical or safety-critical pictures are out of its reach.
+- It errs often: see the table. A score is a similarity, not a probability.
+- The threshold suits pictures like the test images. For others, calibrate again: train on your own folder of pictures.
+- It takes the biases of its data: which classes were photographed, where, and how.
+- Among the unseen classes, the hardest is {hardest} ({lowest:.1f} % of triplets right), the easiest {easiest}
+  ({highest:.1f} %).
+
+## Classes it has seen
+
+{seen_names}
+"""
+
+
+class ExportStage(StageParams):
+    """What the stage `export` reads."""
+
+    dataset: str
+    evaluation: EvaluationParams
+
+
+def about_model(trained: dict[str, Any], threshold: float, roc: Rows, tta: str) -> dict[str, Any]:
+    """What a model file says of itself, so that it can be used without the pipeline.
+
+    Args:
+        trained: what training wrote into its file.
+        roc: rows with `threshold` and `fpr`, on pairs of classes that training never saw.
+        tta: the test-time augmentation that the threshold is for.
+    """
+    points = {key: [float(row[key]) for row in roc] for key in ("threshold", "fpr")}
+    return trained | {"threshold": threshold, "roc": points, "tta": tta}
+
+
+def model_card(
+    dataset: str, about: dict[str, Any], network: SiameseNetwork, metrics: dict[str, Any], classes: Rows
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        dataset: its name.
+        about: what the model file says of itself: method, images, image_size, seen_classes, threshold.
+        metrics: the figures in front, fractions of 1.
+        classes: rows of the held-out classes, with `class` and `triplet_accuracy`.
+    """
+    rows = [f"| `{k}` | {HEADLINES[k][1]} | {100 * v:.2f} |" for k, v in metrics.items() if k != "threshold"]
+    ranked = sorted(classes, key=lambda row: float(row["triplet_accuracy"]))
+    shape = ", ".join(f"{key} {network.config[key]}" for key in ("stem", "widths", "blocks", "first_stride"))
+    weights = sum(weight.numel() for weight in network.parameters())
+    return CARD.format(
+        method=about["method"],
+        size=about["image_size"],
+        dimensions=network.dimensions,
+        training=TRAININGS[about["method"]],
+        dataset=dataset,
+        images=about["images"],
+        seen=len(about["seen_classes"]),
+        network=f"ResNet ({shape}), {weights:,} weights",
+        threshold=about["threshold"],
+        metrics="\n".join(rows),
+        hardest=_spoken(ranked[0]),
+        lowest=100 * float(ranked[0]["triplet_accuracy"]),
+        easiest=_spoken(ranked[-1]),
+        highest=100 * float(ranked[-1]["triplet_accuracy"]),
+        seen_names=", ".join(name.replace("_", " ") for name in about["seen_classes"]) + ".",
+    )
+
+
+def _spoken(row: dict[str, Any]) -> str:
+    return str(row["class"]).replace("_", " ")

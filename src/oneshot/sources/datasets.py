@@ -1,0 +1,146 @@
+"""The data sets that the stage `download` knows by name, and folders of pictures, which it takes by their path."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from oneshot.common.errors import UserError
+from oneshot.common.params import Int, Seed, StageParams, shown
+from oneshot.data.dataset import Dataset
+from oneshot.sources.fetch import Published, obtain
+from oneshot.sources.image_folder import read_folder
+
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+TEST_DIGITS = 50  # test images of each digit
+UNKNOWN_SIZE = 10**7  # stands for a folder's numbers of classes and images, which only reading it can tell
+
+
+class DownloadStage(StageParams):
+    """What the stage `download` reads: a known data set or a folder of pictures, and how pictures are read."""
+
+    dataset: Annotated[str, Field(min_length=1)]
+    image_size: Annotated[Int, Field(ge=8, le=512)]
+    seed: Seed
+
+
+class KnownDataset(NamedTuple):
+    """A data set with a name.
+
+    Args:
+        read: gives it, from the folder of kept files and a source, as `fetch_dataset` takes them.
+        classes: how many it has.
+        images: training images of the class with the fewest.
+    """
+
+    read: Callable[[Path, str | None], Dataset]
+    classes: int
+    images: int
+
+
+def digits(raw: Path, source: str | None) -> Dataset:
+    """scikit-learn's handwritten digits, 8x8; the last 50 of each class, by other writers, are the test images."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    images = np.round(found.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]  # levels 0..16
+    labels = found.target.astype(np.int64)
+    test = np.sort(np.concatenate([np.flatnonzero(labels == c)[-TEST_DIGITS:] for c in range(10)]))
+    train = np.setdiff1d(np.arange(len(labels)), test)
+    return Dataset(images[train], labels[train], images[test], labels[test], DIGITS)
+
+
+def cifar100(raw: Path, source: str | None) -> Dataset:
+    """CIFAR-100 with its 100 fine labels, in its own order."""
+    from torchvision.datasets import CIFAR100  # takes seconds to import
+
+    class Unpacked(CIFAR100):
+        base_folder = ""  # the files lie in `root` itself, whatever its name
+
+    meta = (CIFAR100.meta["filename"], CIFAR100.meta["md5"])
+    files = dict([*CIFAR100.train_list, *CIFAR100.test_list, meta])
+    folder = obtain(Published(CIFAR100.base_folder, files, [CIFAR100.url], CIFAR100.tgz_md5), raw, source)
+    train, test = (Unpacked(folder, train=part) for part in (True, False))
+    images = [np.ascontiguousarray(part.data) for part in (train, test)]
+    labels = [np.array(part.targets, dtype=np.int64) for part in (train, test)]
+    return Dataset(images[0], labels[0], images[1], labels[1], train.classes)
+
+
+def mnist(raw: Path, source: str | None) -> Dataset:
+    """MNIST's handwritten digits, 28x28."""
+    from torchvision.datasets import MNIST
+
+    files = dict(MNIST.resources)  # images and labels to train on, then those to test on
+    folder = obtain(Published("mnist", files, MNIST.mirrors, inside=("MNIST/raw", "raw")), raw, source)
+    train_images, train_labels, test_images, test_labels = (_idx_array(folder / name) for name in files)
+    return Dataset(
+        train_images[..., np.newaxis],
+        train_labels.astype(np.int64),
+        test_images[..., np.newaxis],
+        test_labels.astype(np.int64),
+        DIGITS,
+    )
+
+
+def _idx_array(path: Path) -> np.ndarray:
+    """The array in a file of MNIST's format: 4 bytes, the last one the number of dimensions; shape; values."""
+    content = gzip.decompress(path.read_bytes())
+    dimensions = content[3]
+    shape = struct.unpack_from(f">{dimensions}I", content, 4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+# Another data set is one more function above and one more line here.
+DATASETS = {
+    "cifar100": KnownDataset(cifar100, classes=100, images=500),
+    "digits": KnownDataset(digits, classes=10, images=120),
+    "mnist": KnownDataset(mnist, classes=10, images=5421),
+}
+
+
+def known_size(dataset: str) -> tuple[int, int]:
+    """The number of classes, and of training images of the class with the fewest; (10**7, 10**7) for a folder."""
+    known = DATASETS.get(dataset)
+    return (known.classes, known.images) if known else (UNKNOWN_SIZE, UNKNOWN_SIZE)
+
+
+def dataset_mistakes(dataset: str) -> Iterator[str]:
+    """What is allowed as parameter `dataset`, where this one is neither a known name nor an existing folder."""
+    if dataset not in DATASETS and not os.path.isdir(os.path.expanduser(dataset)):
+        close = difflib.get_close_matches(dataset, DATASETS, n=1, cutoff=0.7)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        yield f"must be one of {', '.join(DATASETS)}, or the path of a folder of pictures{hint}"
+
+
+def get_dataset(params: DownloadStage, raw: str | Path, source: str | None = None) -> Dataset:
+    """The data set that `params` name: a known one, as `fetch_dataset` gives it, or a folder of pictures.
+
+    Raises:
+        UserError: it is neither, or it cannot be had.
+    """
+    for allowed in dataset_mistakes(params.dataset):
+        raise UserError(f"dataset: found {shown(params.dataset)}; {allowed}")
+    if params.dataset in DATASETS:
+        return fetch_dataset(params.dataset, raw, source)
+    return read_folder(params.dataset, params.image_size, params.seed)
+
+
+def fetch_dataset(name: str, raw: str | Path, source: str | None = None) -> Dataset:
+    """The data set `name`, one of `DATASETS`.
+
+    Args:
+        raw: folder where downloaded files are kept, so that another call downloads nothing.
+        source: a local archive or folder, or a mirror's URL; None: the original address.
+
+    Raises:
+        UserError: the files cannot be had, or are not what they should be.
+    """
+    return DATASETS[name].read(Path(raw), source or None)

@@ -1,0 +1,73 @@
+"""A data set from a folder of pictures with a folder for each class, as torchvision's ImageFolder reads it."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from oneshot.common.errors import UserError
+from oneshot.data.dataset import Dataset
+from oneshot.data.sampling import random_stream
+from oneshot.sources.pictures import find_pictures, read_picture
+
+TEST_SHARE = 0.2  # of each class's pictures to test on, where there is no train/ and test/
+TEST_PICTURES = 2  # the fewest of a class: a pair
+
+ClassFiles = dict[str, list[Path]]  # name of each class and its pictures
+
+
+def read_folder(root: str | Path, side: int, seed: int) -> Dataset:
+    """The pictures in `root`, resized to `side` pixels: root/CLASS/... or root/train/CLASS/... and root/test/CLASS/...
+
+    Classes are in the order of their names, pictures in the order of their paths. Without train/ and test/, a share
+    of each class's pictures, drawn by `seed`, is there to test on.
+
+    Raises:
+        UserError: no such folder, fewer than 4 classes, a class with too few pictures, or a broken picture; each named.
+    """
+    root = Path(root).expanduser().resolve()
+    if not root.is_dir():
+        raise UserError(f"{root}: there is no such folder")
+    if (root / "train").is_dir() and (root / "test").is_dir():
+        train, test = _classes(root / "train"), _classes(root / "test")
+        if different := set(train) ^ set(test):
+            raise UserError(f"{root}: class {min(different)} is in only one of train/ and test/; must be in both")
+    else:
+        train, test = _parted(_classes(root), seed)
+    if len(train) < 4:
+        raise UserError(f"{root}: {len(train)} classes (folders with pictures); at least 4 are needed")
+    for part, purpose, least in ((train, "learn from", 2), (test, "test on", TEST_PICTURES)):
+        for name, paths in part.items():
+            if len(paths) < least:
+                raise UserError(f"{root}: class {name} has {len(paths)} pictures to {purpose}; at least {least} needed")
+    return Dataset(*_read(train, side), *_read(test, side), list(train))
+
+
+def _classes(root: Path) -> ClassFiles:
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return {folder.name: find_pictures(folder) for folder in folders}
+
+
+def _parted(classes: ClassFiles, seed: int) -> tuple[ClassFiles, ClassFiles]:
+    """Pictures to train on and pictures to test on."""
+    train, test = {}, {}
+    for label, (name, paths) in enumerate(classes.items()):
+        count = max(TEST_PICTURES, round(TEST_SHARE * len(paths)))
+        chosen = set(random_stream(seed, "test_pictures", label).permutation(len(paths))[:count].tolist())
+        train[name] = [path for row, path in enumerate(paths) if row not in chosen]
+        test[name] = [path for row, path in enumerate(paths) if row in chosen]
+    return train, test
+
+
+def _read(part: ClassFiles, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, side, side, 3) uint8 and labels (N,) int64, class after class."""
+    paths = [path for of_class in part.values() for path in of_class]
+    labels = np.repeat(np.arange(len(part)), [len(of_class) for of_class in part.values()])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pictures = pool.map(lambda path: read_picture(path, side), paths)
+        images = list(tqdm(pictures, total=len(paths), desc="pictures", unit="file", mininterval=1))
+    return np.stack(images), labels.astype(np.int64)

@@ -1,0 +1,100 @@
+"""Checkpoints: a run that is killed goes on where it was, and ends with the same bytes.
+
+A checkpoint's name holds a fingerprint of everything that decides the result (parameters, inputs, code,
+versions), so a run can only ever continue itself. They lie outside of DVC's outputs, which DVC deletes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from oneshot.common.errors import UserError
+from oneshot.common.files import md5, write_bytes
+
+FOLDER = Path("checkpoints")
+CODE = ("hardware", "data", "model", "training")  # packages that decide what a training computes
+_PACKAGES = Path(__file__).resolve().parents[1]
+_DIGEST = hashlib.sha256().digest_size
+
+
+def fingerprint(values: dict[str, Any], inputs: list[Path]) -> str:
+    """12 hex digits that change with the values, the content of the input files and the code that trains."""
+    code = sorted(path for folder in CODE for path in (_PACKAGES / folder).rglob("*.py"))
+    parts = [json.dumps(values, sort_keys=True), *map(md5, inputs), *map(md5, code)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+class Checkpoint:
+    """One run's checkpoint file, `checkpoints/<name>-<fingerprint>.pt`."""
+
+    def __init__(self, name: str, fingerprint: str) -> None:
+        self.path = FOLDER / f"{name}-{fingerprint}.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """The last saved state, or None where there is none, or a damaged one."""
+        try:
+            content = self.path.read_bytes()
+            digest, state = content[:_DIGEST], content[_DIGEST:]
+            if hashlib.sha256(state).digest() != digest:  # torch itself checks no sums
+                raise ValueError("damaged")
+            return torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # torch raises many kinds for a broken file
+            print(f"{self.path}: unreadable ({type(error).__name__}), starting again", file=sys.stderr)
+            return None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the saved state; a kill at any moment leaves the old state or the new one."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_bytes(self.path, hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+
+    def remove(self) -> None:
+        """Delete the file: the run is complete, its result is written."""
+        self.path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_one(name: str) -> Iterator[None]:
+    """Hold `checkpoints/<name>.lock`, so that no second training runs beside a first.
+
+    Killing DVC leaves its training alone for a moment; the system releases the lock when that ends.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{name}.lock"
+    with open(path, "a+") as file:
+        try:
+            _lock(file)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "?"
+            raise UserError(f"{path}: held by process {holder}; wait until it ends, or stop it") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _lock(file: IO[str]) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

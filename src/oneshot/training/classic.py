@@ -1,0 +1,95 @@
+"""Classic training: every step sees a batch of random seen classes, and one optimizer follows the objective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from oneshot.common.errors import UserError
+from oneshot.common.params import Group, Positive, Two
+from oneshot.data.sampling import classes_fit, random_stream
+from oneshot.hardware import distributed
+from oneshot.model.optimizers import OptimizerName
+from oneshot.training.learner import Learner, TrainingStage
+
+WARM_UP = 0.2  # share of the steps in which one_cycle's learning rate rises
+MOMENTUM = 0.9  # of muon and sgd, or adam's beta1
+
+
+class ClassicParams(Group):
+    """The group `classic`."""
+
+    batch_classes: Two
+    optimizer: OptimizerName
+    learning_rate: Positive
+    schedule: Literal["one_cycle", "constant"]
+
+    def mistakes(self, params: Any) -> Iterator[tuple[str, str]]:
+        """See `Group`."""
+        for allowed in classes_fit(self.batch_classes, params):
+            yield "batch_classes", allowed
+
+
+class ClassicStage(TrainingStage):
+    """What the stage `train_classic` reads."""
+
+    classic: ClassicParams
+
+
+class ClassicTraining:
+    """Steps of classic training; each depends on the learner's state and the step's number alone.
+
+    Raises:
+        UserError: started in several processes.
+    """
+
+    name = "classic"
+    reestimates_batch_norm = False  # its batches are of mixed classes: the moving averages hold
+
+    def __init__(self, params: ClassicStage, learner: Learner) -> None:
+        if distributed.WORLD_SIZE > 1:
+            raise UserError(
+                f"train_classic: found {distributed.WORLD_SIZE} processes; must be one, start it without torchrun"
+            )
+        self.params, self.learner = params, learner
+        self.images_per_step = params.batch.size
+        self.steps = params.image_budget // self.images_per_step
+        classic = params.classic
+        self.optimizer = learner.optimizer(classic.optimizer, classic.learning_rate, MOMENTUM)
+        self.where_to_look = f"classic.learning_rate: found {classic.learning_rate}"
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of step number `step`: constant, or one cycle from 0 up and down to 0, both straight."""
+        peak = self.params.classic.learning_rate
+        if self.params.classic.schedule == "constant":
+            return peak
+        done = (step + 0.5) / self.steps
+        return peak * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
+
+    def step(self, step: int) -> Tensor:
+        """Take step number `step`; returns its loss, a scalar on the device."""
+        p, learner = self.params, self.learner
+        rng = random_stream(p.seed, "classic", step)
+        # Random triplets span all seen classes; mining needs several images of each class in the batch.
+        everything = np.arange(len(learner.pool))
+        mined = p.loss.mining != "random"
+        classes = learner.pool.draw_classes(rng, p.classic.batch_classes) if mined else everything
+        (batch,) = learner.batches(rng, classes, steps=1)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(step)
+        self.optimizer.zero_grad()
+        loss = learner.loss(batch, everything, step / self.steps, rng)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What, beside the learner, the next step depends on."""
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        self.optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,276 @@
+"""The loop around both trainings: progress, training curve, checkpoints, resuming, and stopping in good order."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
+from tqdm import tqdm
+
+from oneshot.common.errors import UserError
+from oneshot.common.files import write_json, write_table
+from oneshot.data.dataset import channel_statistics, load_dataset
+from oneshot.data.images import ImageStore
+from oneshot.data.sampling import ClassPool, random_stream
+from oneshot.data.split import load_split
+from oneshot.hardware import distributed
+from oneshot.hardware.device import describe, keep_freed_memory, set_up
+from oneshot.model.embedding import embed
+from oneshot.model.model_file import save_model, start_from
+from oneshot.model.network import SiameseNetwork, new_network
+from oneshot.training.checkpoint import Checkpoint, fingerprint, only_one
+from oneshot.training.learner import Learner, TrainingStage
+
+CURVE_POINTS = 25
+CURVE_TRIPLETS = 6000  # of calibration images; the accuracy's standard error is about half a point
+CURVE_NORM_BATCHES, FINAL_NORM_BATCHES = 4, 40  # batches that batch-norm statistics are estimated on
+FIRST_CHECKPOINT = 1  # seconds after which a run first saves its state
+CHECKPOINT_COST = 0.01  # share of the time that checkpoints may take; it sets how much work a kill can cost
+
+
+class Training(Protocol):
+    """A training is a number of steps, each a function of the learner's and its own state and of its number."""
+
+    name: str
+    where_to_look: str  # the parameter to mend where the loss stops being a number
+    reestimates_batch_norm: bool
+    steps: int
+    images_per_step: int
+
+    def step(self, step: int) -> Tensor: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class TrainingFactory(Protocol):
+    """Makes a training; `ClassicTraining` and `ReptileTraining` are such factories."""
+
+    name: str
+
+    def __call__(self, params: Any, learner: Learner) -> Training: ...
+
+
+def train(method: TrainingFactory, params: TrainingStage, data: Path, split_file: Path, output: Path) -> None:
+    """Train on the seen classes and write `output`/model.safetensors, curve.tsv and record.json.
+
+    Killed anywhere and run again, it goes on from its last checkpoint and writes the same bytes. Where `torchrun`
+    started several processes, the main one alone writes files.
+
+    Raises:
+        UserError: an input is missing, the loss is no longer a number, or another training is running.
+    """
+    # Killing DVC leaves its training alone; one started by hand (nohup) may outlive its shell.
+    parent = os.getppid() if "DVC_STAGE" in os.environ else None
+    compute = set_up(params.hardware)
+    dataset, split = load_dataset(data), load_split(split_file)
+    inputs = [*sorted(data.iterdir()), split_file]
+    torch.manual_seed(params.seed)  # both trainings start from the same weights
+    pool = ClassPool([split.training[label] for label in split.seen])
+    network = new_network(params.network, *channel_statistics(dataset.train_images[np.concatenate(pool.images)]))
+    seen_before, images_before = set(), 0
+    if params.network.start_from != "none":
+        inputs.append(Path(params.network.start_from))
+        earlier = start_from(network, params.network.start_from)
+        seen_before, images_before = set(earlier["seen_classes"]), earlier["images"]
+    held_out = {dataset.class_names[label] for label in split.validation + split.unseen}
+    if known := held_out & seen_before:
+        raise UserError(
+            f"network.start_from: found {params.network.start_from!r}, trained on {min(known)}, which this split holds "
+            "out; must be a model that has not seen the held-out classes"
+        )
+    keep_freed_memory()
+    store = ImageStore(dataset.train_images, compute.device, params.batch.augmentation)
+    learner = Learner(params, compute, network, store, pool)
+    training = method(params, learner)
+    curve = Curve(training, learner, ClassPool([split.calibration[label] for label in split.seen]))
+    settings = params.model_dump() | describe(compute) | {"method": method.name}
+    checkpoint = Checkpoint(f"train_{method.name}", fingerprint(settings, inputs))
+
+    alone = only_one(f"train_{method.name}") if distributed.IS_MAIN else nullcontext()
+    with alone, distributed.connected(compute.device):
+        Run(training, learner, curve, checkpoint, parent).finish()
+        if not distributed.IS_MAIN:
+            return
+        write_table(output / "curve.tsv", curve.rows)
+        about = {
+            "method": method.name,
+            "images": images_before + training.steps * training.images_per_step,
+            "image_size": dataset.train_images.shape[1],
+            "seen_classes": [dataset.class_names[label] for label in split.seen],
+        }
+        save_model(output / "model.safetensors", curve.finished_network(FINAL_NORM_BATCHES), about)
+        weights = sum(weight.numel() for weight in network.parameters())
+        record = {"method": method.name, "images": about["images"], "weights": weights, **describe(compute)}
+        write_json(output / "record.json", record)
+        checkpoint.remove()
+
+
+class Curve:
+    """The training curve: the mean loss, and the accuracy on triplets of images that training never sees."""
+
+    def __init__(self, training: Training, learner: Learner, held_out: ClassPool) -> None:
+        self.training, self.learner = training, learner
+        self.rows: list[dict[str, float]] = []
+        rng = random_stream(learner.params.seed, "batch_norm")
+        everything = np.arange(len(held_out))
+        (self.triplets,) = held_out.triplet_batches(rng, everything, 3 * CURVE_TRIPLETS, steps=1)
+
+    def finished_network(self, norm_batches: int) -> SiameseNetwork:
+        """A copy of the network as it would be handed out now.
+
+        Weights that were interpolated have no batch-norm statistics of their own, and those of the last task describe
+        that task alone: so they are measured again on batches of mixed classes.
+        """
+        network = copy.deepcopy(self.learner.network)
+        if self.training.reestimates_batch_norm:
+            learner, size = self.learner, self.learner.params.batch.size
+            rng = random_stream(learner.params.seed, "batch_norm", 1)
+            batches = (learner.store.augmented(learner.pool.mixed_batch(rng, size), rng) for _ in range(norm_batches))
+            with learner.compute.forward_precision():
+                update_bn(batches, network)
+        return network
+
+    def add(self, step: int, loss: float) -> None:
+        """Measure after `step` steps; `loss` is the mean since the last row."""
+        network = self.finished_network(CURVE_NORM_BATCHES)
+        images, inverse = np.unique(self.triplets.images, return_inverse=True)
+        with self.learner.compute.forward_precision():
+            vectors = embed(network, self.learner.store.batch(images))
+        anchors, positives, negatives = vectors[torch.from_numpy(inverse)].chunk(3)
+        right = (anchors * positives).sum(1) > (anchors * negatives).sum(1)
+        self.rows.append(
+            {
+                "images": step * self.training.images_per_step,
+                "loss": round(loss, 6),
+                "heldout_triplet_accuracy": round(right.double().mean().item(), 6),
+            }
+        )
+
+
+class Run:
+    """A training on its way: which step comes next, and the loss since the last point of the curve."""
+
+    def __init__(
+        self, training: Training, learner: Learner, curve: Curve, checkpoint: Checkpoint, parent: int | None
+    ) -> None:
+        self.training, self.learner, self.curve, self.checkpoint = training, learner, curve, checkpoint
+        self.parent = parent
+        self.done = self.counted = 0
+        self.total = learner.store.images.new_zeros((), dtype=torch.float32)  # stays on the device: no waiting
+
+    def finish(self) -> None:
+        """Take all steps that are still to take, as long as the process `parent`, if any, lives."""
+        training, size = self.training, self.training.images_per_step
+        if state := distributed.broadcast(self.checkpoint.load() if distributed.IS_MAIN else None):
+            self.load_state_dict(state)
+            if distributed.IS_MAIN:
+                where = f"step {self.done} of {training.steps}"
+                print(f"going on from {self.checkpoint.path}: {where}", file=sys.stderr)
+        rows_at = {math.ceil(training.steps * (i + 1) / CURVE_POINTS) for i in range(CURVE_POINTS)}
+        bar = tqdm(
+            total=training.steps * size, initial=self.done * size, unit="img", unit_scale=True, desc=training.name,
+            mininterval=1, dynamic_ncols=True, disable=not distributed.IS_MAIN,
+        )  # fmt: skip
+        save_at = time.monotonic() + FIRST_CHECKPOINT
+        self.learner.train()
+        with _stop_requests(self.parent) as stopping, bar:
+            while self.done < training.steps:
+                self.total += training.step(self.done)
+                self.done += 1
+                self.counted += 1
+                bar.update(size)
+                if not distributed.IS_MAIN:
+                    continue
+                if self.done in rows_at:
+                    self.add_to_curve()
+                    row = self.curve.rows[-1]
+                    bar.set_postfix(loss=row["loss"], triplet=row["heldout_triplet_accuracy"])
+                if time.monotonic() > save_at or stopping:
+                    began = time.monotonic()
+                    self.mean_loss()
+                    self.checkpoint.save(self.state_dict())
+                    save_at = time.monotonic() + (time.monotonic() - began) / CHECKPOINT_COST
+                if stopping:
+                    why = f"{stopping[0]} at step {self.done}"
+                    raise UserError(f"train_{training.name}: {why}; run again to go on from there")
+
+    def add_to_curve(self) -> None:
+        """Measure, and begin the mean loss anew."""
+        self.curve.add(self.done, self.mean_loss())
+        self.total.zero_()
+        self.counted = 0
+
+    def mean_loss(self) -> float:
+        """The mean loss since the last point of the curve.
+
+        Raises:
+            UserError: it, or a weight, is no longer a number.
+        """
+        value = self.total.item() / max(self.counted, 1)
+        if not all(bool(weight.isfinite().all()) for weight in self.learner.weights()):
+            value = math.nan  # the next loss would show it: a checkpoint too late
+        if not math.isfinite(value):
+            last = f" (last good state: {self.checkpoint.path})" if self.checkpoint.path.exists() else ""
+            raise UserError(
+                f"train_{self.training.name}: the loss is {value} within the last {self.counted} steps before step "
+                f"{self.done}; {self.training.where_to_look}, try a lower value{last}"
+            )
+        return value
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on."""
+        return {
+            "learner": self.learner.state_dict(),
+            "training": self.training.state_dict(),
+            "rows": self.curve.rows,
+            "done": self.done,
+            "counted": self.counted,
+            "total": self.total,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        self.learner.load_state_dict(state["learner"])
+        self.training.load_state_dict(state["training"])
+        self.curve.rows = state["rows"]
+        self.done, self.counted = state["done"], state["counted"]
+        self.total.copy_(state["total"])
+
+
+class _Requests(list[str]):
+    """Why the run should stop; false as long as it should not."""
+
+    def __init__(self, parent: int | None) -> None:
+        self.parent = parent
+
+    def __bool__(self) -> bool:
+        if self.parent is not None and os.getppid() != self.parent:
+            self.append("the program that started this training has ended")
+        return len(self) > 0
+
+
+@contextmanager
+def _stop_requests(parent: int | None) -> Iterator[_Requests]:
+    """A list that stays empty until the run should stop: Ctrl-C, SIGTERM, or the parent (DVC) is gone."""
+    requests = _Requests(parent)
+    previous = {}
+    # Of several processes the main one saves and ends, and torchrun then ends the others.
+    for name in (signal.SIGINT, signal.SIGTERM) if distributed.IS_MAIN else (signal.SIGINT,):
+        previous[name] = signal.signal(name, lambda number, _: requests.append(f"stopped by signal {number}"))
+    try:
+        yield requests
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,49 @@
+"""Arithmetic on lists of tensors: weights, and an optimizer's state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def clone(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Copies."""
+    return [weight.clone() for weight in weights]
+
+
+def assign(weights: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """weights = values, in place."""
+    for weight, value in zip(weights, values, strict=True):
+        weight.copy_(value)
+
+
+def subtract(weights: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
+    """weights - others."""
+    return [weight - other for weight, other in zip(weights, others, strict=True)]
+
+
+def move(weights: Sequence[Tensor], directions: Sequence[Tensor], size: float) -> None:
+    """weights += size * directions, in place."""
+    for weight, direction in zip(weights, directions, strict=True):
+        weight.add_(direction, alpha=size)
+
+
+def mean(lists: Sequence[Sequence[Tensor]], count: int) -> list[Tensor]:
+    """The sum of lists of tensors divided by `count`: their mean, or one process's share of it."""
+    return [torch.stack([value / count for value in values]).sum(0) for values in zip(*lists, strict=True)]
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """All tensors of an optimizer's state, themselves; none before its first step."""
+    states = optimizer.state.values()
+    return [value for state in states for value in state.values() if isinstance(value, Tensor)]
+
+
+def set_optimizer_state(optimizer: torch.optim.Optimizer, values: Sequence[Tensor]) -> None:
+    """Go back to a copy of `optimizer_state`; none: to the state before the first step."""
+    if values:
+        assign(optimizer_state(optimizer), values)
+    else:
+        optimizer.state.clear()

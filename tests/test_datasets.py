@@ -1,0 +1,139 @@
+"""The parameter `dataset` is a known name or a folder of pictures; the known data sets are what they should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_image_folder import write_pictures
+
+from oneshot.common.errors import UserError
+from oneshot.common.params import load_params
+from oneshot.data.dataset import Dataset
+from oneshot.sources import datasets
+from oneshot.sources.datasets import (
+    DATASETS,
+    TEST_DIGITS,
+    UNKNOWN_SIZE,
+    DownloadStage,
+    dataset_mistakes,
+    fetch_dataset,
+    get_dataset,
+    known_size,
+)
+from oneshot.sources.image_folder import read_folder
+
+
+def test_digits(digits):
+    assert digits.train_images.shape == (1797 - 500, 8, 8, 1)
+    assert digits.train_images.dtype == digits.test_images.dtype == np.uint8
+    assert digits.train_images.min() == 0
+    assert digits.train_images.max() == 255
+    assert np.bincount(digits.test_labels).tolist() == [TEST_DIGITS] * 10
+    assert np.bincount(digits.train_labels).min() >= 120
+    assert digits.class_names[3] == "three"
+    images = [image.tobytes() for image in [*digits.train_images, *digits.test_images]]
+    assert len(set(images)) == 1797
+
+
+def test_digits_need_no_network_and_no_folder(tmp_path):
+    for source in (None, "/nowhere", "http://127.0.0.1:9/"):
+        fetch_dataset("digits", tmp_path / "raw", source)
+    assert not (tmp_path / "raw").exists()
+
+
+def test_the_real_cifar100(cifar100):
+    assert cifar100.train_images.shape == (50000, 32, 32, 3)
+    assert cifar100.test_images.shape == (10000, 32, 32, 3)
+    assert np.bincount(cifar100.train_labels).tolist() == [500] * 100
+    assert np.bincount(cifar100.test_labels).tolist() == [100] * 100
+    assert cifar100.class_names[90:] == [
+        *("train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm")
+    ]
+
+
+# --- The parameter -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny: Dataset) -> Path:
+    return write_pictures(tmp_path / "pictures", tiny)
+
+
+def params(dataset: str, image_size: int = 16) -> DownloadStage:
+    return DownloadStage(dataset=dataset, image_size=image_size, seed=3)
+
+
+def assert_equal(one: Dataset, other: Dataset) -> None:
+    for part in ("train_images", "train_labels", "test_images", "test_labels"):
+        assert getattr(one, part).tobytes() == getattr(other, part).tobytes()
+    assert one.class_names == other.class_names
+
+
+def test_a_known_name_is_fetched(tmp_path: Path, digits: Dataset) -> None:
+    assert_equal(get_dataset(params("digits"), tmp_path / "raw"), digits)
+
+
+def test_a_folder_is_read(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = read_folder(folder, 16, seed=3)
+    assert_equal(get_dataset(params(str(folder)), tmp_path / "raw", "/nowhere"), expected)
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert_equal(get_dataset(params(f"~/{folder.name}"), tmp_path / "raw"), expected)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "hint"), [("cifar10", "; did you mean cifar100?"), ("Digits", "; did you mean digits?"), ("/gone", "")]
+)
+def test_what_is_neither_is_named(tmp_path: Path, dataset: str, hint: str) -> None:
+    allowed = f"must be one of cifar100, digits, mnist, or the path of a folder of pictures{hint}"
+    assert list(dataset_mistakes(dataset)) == [allowed]
+    with pytest.raises(UserError) as error:
+        get_dataset(params(dataset), tmp_path / "raw")
+    assert str(error.value) == f"dataset: found {dataset!r}; {allowed}"
+    assert not (tmp_path / "raw").exists()
+
+
+def test_a_path_that_none_can_have_is_named_too() -> None:
+    for odd in ("a\nb", "x" * 5000, "~nobody-of-this-name/x", "a\0b"):
+        assert len(list(dataset_mistakes(odd))) == 1
+        with pytest.raises(UserError) as error:
+            get_dataset(params(odd), "raw")
+        assert "\n" not in str(error.value)
+
+
+def test_known_names_and_folders_are_allowed(folder: Path) -> None:
+    for name in (*DATASETS, str(folder)):
+        assert not list(dataset_mistakes(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("dataset", "''", "must be a word or a path"),
+        ("dataset", 2024, "must be a word or a path"),
+        ("image_size", 7, "must be at least 8"),
+        ("image_size", 513, "must be at most 512"),
+        ("seed", -1, "must be at least 0"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, name: str, value: Any, words: str) -> None:
+    values = {"dataset": "digits", "image_size": 32, "seed": 1, name: value, "other": "of another stage"}
+    (tmp_path / "params.yaml").write_text("".join(f"{key}: {text}\n" for key, text in values.items()))
+    with pytest.raises(UserError, match=f"{name}: found .*; {words}"):
+        load_params(DownloadStage, tmp_path / "params.yaml")
+
+
+def test_known_sizes(digits: Dataset, folder: Path) -> None:
+    assert known_size("digits") == (10, 120)
+    assert known_size("mnist") == (10, 5421)
+    assert known_size("cifar100") == (100, 500)
+    assert known_size(str(folder)) == (UNKNOWN_SIZE, UNKNOWN_SIZE)
+
+
+def test_another_data_set_is_one_more_line(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(datasets.DATASETS, "tiny", datasets.KnownDataset(lambda *_: tiny, classes=6, images=12))
+    assert get_dataset(params("tiny"), "unused") is tiny
+    assert known_size("tiny") == (6, 12)
+    assert "tiny" in next(dataset_mistakes("none"))

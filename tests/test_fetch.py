@@ -1,0 +1,495 @@
+"""Files come verified from every kind of source, or one line says what is wrong; nothing unfinished stays."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import io
+import lzma
+import os
+import pickle
+import shutil
+import socket
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import damaged, fuzz
+from hypothesis import strategies as st
+from torchvision.datasets import CIFAR100, MNIST
+
+from oneshot.common.errors import UserError
+from oneshot.data.dataset import Dataset, save_dataset
+from oneshot.sources import fetch
+from oneshot.sources.datasets import fetch_dataset
+
+FOLDER = "cifar-100-python"
+NAMES = ["apple", "aquarium_fish", "baby"]
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+def small_files() -> dict[str, bytes]:
+    """Files as CIFAR-100's, of 6 training and 3 test images in 3 classes."""
+    images = np.random.default_rng(0).integers(0, 256, (9, 3072), dtype=np.uint8)
+    train = {"data": images[:6], "fine_labels": [2, 0, 1, 1, 0, 2], "coarse_labels": [0] * 6}
+    test = {"data": images[6:], "fine_labels": [1, 2, 0], "coarse_labels": [0] * 3}
+    contents = {"train": train, "test": test, "meta": {"fine_label_names": NAMES}}
+    return {name: pickle.dumps(content, protocol=2) for name, content in contents.items()}
+
+
+def tar(files: dict[str, bytes], prefix: str = f"{FOLDER}/") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(prefix + name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def special(name: str, kind: bytes, target: str = "") -> bytes:
+    """A good archive with one more member that is no plain file."""
+    buffer = io.BytesIO(tar(small_files()))
+    with tarfile.open(fileobj=buffer, mode="a") as archive:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, target
+        archive.addfile(member)
+    return buffer.getvalue()
+
+
+def gz(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)
+
+
+GOOD = gz(tar(small_files()))
+
+
+@pytest.fixture(autouse=True)
+def small_cifar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision's own tables, for the small files; its address leads nowhere."""
+    files = small_files()
+    monkeypatch.setattr(CIFAR100, "train_list", [["train", md5(files["train"])]])
+    monkeypatch.setattr(CIFAR100, "test_list", [["test", md5(files["test"])]])
+    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": md5(files["meta"])})
+    monkeypatch.setattr(CIFAR100, "tgz_md5", md5(GOOD))
+    monkeypatch.setattr(CIFAR100, "url", "http://127.0.0.1:9/cifar-100-python.tar.gz")
+    monkeypatch.setenv("no_proxy", "*")
+
+
+@dataclass
+class Server:
+    url: str
+    answers: dict[str, Callable[[http.server.BaseHTTPRequestHandler], None]]
+    asked: list[str]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A mirror on this machine; a test says what it answers to which path."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            started.asked.append(self.path)
+            answers = started.answers
+            answers[self.path](self) if self.path in answers else self.send_error(404)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    started = Server(f"http://127.0.0.1:{listening.server_port}", {}, [])
+    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield started
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
+
+
+def body(content: bytes, length: int | None = None) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+    """An answer of `content`, announced as `length` bytes; -1: not announced."""
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        if length != -1:
+            request.send_header("Content-Length", str(len(content) if length is None else length))
+        request.end_headers()
+        request.wfile.write(content)
+
+    return answer
+
+
+def assert_is_small(dataset: Dataset) -> None:
+    for part in ("train", "test"):
+        expected = pickle.loads(small_files()[part])
+        images = getattr(dataset, f"{part}_images")
+        assert images.shape == (len(expected["data"]), 32, 32, 3)
+        assert images.dtype == np.uint8
+        assert np.array_equal(images.transpose(0, 3, 1, 2).reshape(-1, 3072), expected["data"])
+        assert getattr(dataset, f"{part}_labels").dtype == np.int64
+        assert getattr(dataset, f"{part}_labels").tolist() == expected["fine_labels"]
+    assert dataset.class_names == NAMES
+
+
+def refused(raw: Path, source: str | Path | None, name: str = "cifar100") -> str:
+    """The one line of a refusal that leaves nothing behind."""
+    with pytest.raises(UserError) as error:
+        fetch_dataset(name, raw, None if source is None else str(source))
+    message = str(error.value)
+    assert "\n" not in message
+    assert fetch.SOURCE in message
+    assert not raw.exists() or not list(raw.iterdir())
+    return message
+
+
+# --- Sources that are good -----------------------------------------------------------------------
+
+
+def test_every_source_gives_the_same_bytes(tmp_path, server):
+    plain = tar(small_files())
+    shuffled = tar(dict(reversed(small_files().items())), prefix=f"./{FOLDER}/")
+    (tmp_path / "a.tar.gz").write_bytes(GOOD)
+    (tmp_path / "b.tar.xz").write_bytes(lzma.compress(plain))
+    (tmp_path / "renamed.zip").write_bytes(lzma.compress(plain))  # what counts is the content
+    (tmp_path / "two-streams.tar.gz").write_bytes(gz(plain[:5000]) + gz(plain[5000:]))
+    (tmp_path / "more.tar.gz").write_bytes(gz(tar({**small_files(), "file.txt~": b"note", "sub/train": b"other"})))
+    (tmp_path / "shuffled.tar.gz").write_bytes(gz(shuffled))
+    with tarfile.open(tmp_path / "a.tar.gz") as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (tmp_path / "unpacked" / FOLDER).rename(tmp_path / "unpacked" / "any name")
+    shutil.copytree(tmp_path / "unpacked" / "any name", tmp_path / "parent" / FOLDER)
+    server.answers["/mirror.tar.xz"] = body(lzma.compress(plain))
+    server.answers["/no-length.tar.gz"] = body(GOOD, length=-1)
+
+    sources = sorted(str(path) for path in tmp_path.iterdir() if path.is_file())
+    sources += [str(tmp_path / "unpacked" / "any name"), str(tmp_path / "parent")]
+    sources += [f"{server.url}/mirror.tar.xz", f"{server.url}/no-length.tar.gz"]
+    outputs = set()
+    for number, source in enumerate(sources):
+        dataset = fetch_dataset("cifar100", tmp_path / f"raw-{number}", source)
+        assert_is_small(dataset)
+        save_dataset(tmp_path / "dataset", dataset)
+        outputs.add(tuple(path.read_bytes() for path in sorted((tmp_path / "dataset").iterdir())))
+    assert len(sources) == 10
+    assert len(outputs) == 1
+
+
+def test_the_original_address_is_the_default(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(CIFAR100, "url", f"{server.url}/cifar.tar.gz")
+    server.answers["/cifar.tar.gz"] = body(GOOD)
+    for source in (None, "", None):  # empty means unset; the third finds the files of the first
+        assert_is_small(fetch_dataset("cifar100", tmp_path / "raw", source))
+    assert server.asked == ["/cifar.tar.gz"]
+    assert sorted(path.name for path in (tmp_path / "raw" / FOLDER).iterdir()) == ["meta", "test", "train"]
+
+
+def test_a_redirection_is_followed(tmp_path, server):
+    def redirect(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(302)
+        request.send_header("Location", f"{server.url}/there")
+        request.end_headers()
+
+    server.answers |= {"/here": redirect, "/there": body(GOOD)}
+    assert_is_small(fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/here"))
+
+
+def test_kept_files_are_verified_each_time(tmp_path, server):
+    server.answers["/good"] = body(GOOD)
+    fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good")
+    kept = tmp_path / "raw" / FOLDER / "train"
+    kept.write_bytes(kept.read_bytes()[:-1] + b"!")
+    (tmp_path / "raw" / ".unfinished-killed").mkdir()  # what a killed run leaves
+    assert_is_small(fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good"))
+    assert server.asked == ["/good", "/good"]
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == [FOLDER]
+
+
+# --- Local sources that are not ------------------------------------------------------------------
+
+
+def other(name: str) -> dict[str, bytes]:
+    """The files, where one holds what must never be unpickled."""
+    return {**small_files(), name: pickle.dumps(Trap())}
+
+
+class Trap:
+    def __reduce__(self) -> tuple:
+        return (os.abort, ())
+
+
+def without(name: str) -> dict[str, bytes]:
+    return {key: content for key, content in small_files().items() if key != name}
+
+
+PLAIN = tar(small_files())
+WRONG = {
+    "empty": (b"", "neither"),
+    "a page": (b"<html>Not found</html>", "neither"),
+    "a zip": (b"PK\x03\x04" + bytes(100), "neither"),
+    "an uncompressed tar": (PLAIN, "neither"),
+    "gz of something else": (gz(b"hello" * 1000), "archive|no|train"),
+    "gz of nothing": (gz(b""), "not a whole"),
+    "truncated gz": (GOOD[: len(GOOD) // 2], "truncated|not a whole"),
+    "gz without its checksum": (GOOD[:-4], "truncated"),
+    "extended gz": (GOOD + b"more", "not a whole"),
+    "damaged gz": (GOOD[:-6] + b"!" + GOOD[-5:], "not a whole"),
+    "truncated xz": (lzma.compress(PLAIN)[:-1], "truncated"),
+    "extended xz": (lzma.compress(PLAIN) + b"more than its header", "not a whole"),
+    "damaged xz": (lzma.compress(PLAIN)[:2000] + b"!" + lzma.compress(PLAIN)[2001:], "not a whole"),
+    "truncated tar": (gz(PLAIN[:15000]), "not a whole|train"),
+    "another folder": (gz(tar(small_files(), prefix="cifar-10-batches-py/")), "does not belong"),
+    "no folder": (gz(tar(small_files(), prefix="")), "does not belong"),
+    "upwards": (gz(tar({**small_files(), "../../evil": b"x"})), "does not belong"),
+    "from the root": (gz(tar({**small_files(), "/tmp/oneshot-evil": b"x"}, prefix="")), "does not belong"),
+    "a symbolic link": (gz(special(f"{FOLDER}/link", tarfile.SYMTYPE, "/etc/passwd")), "does not belong"),
+    "train as link": (gz(special(f"{FOLDER}/train", tarfile.SYMTYPE, "/etc/passwd")), "does not belong"),
+    "a hard link": (gz(special(f"{FOLDER}/train", tarfile.LNKTYPE, f"{FOLDER}/test")), "does not belong"),
+    "a device": (gz(special(f"{FOLDER}/null", tarfile.CHRTYPE)), "does not belong"),
+    "a pipe": (gz(special(f"{FOLDER}/train", tarfile.FIFOTYPE)), "does not belong"),
+    "train as folder": (gz(tar(without("train") | {"train/train": b""})), "train: "),
+    **{f"no {name}": (gz(tar(without(name))), f"{name}: No such file") for name in ("train", "test", "meta")},
+    **{f"other {name}": (gz(tar(other(name))), f"{name} has md5") for name in ("train", "test", "meta")},
+    "extended train": (gz(tar({**small_files(), "train": small_files()["train"] + b"x"})), "train has md5"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_local_archive_is_refused_and_stays(tmp_path, case):
+    content, words = WRONG[case]
+    source = tmp_path / "cifar-100-python.tar.gz"
+    source.write_bytes(content)
+    message = refused(tmp_path / "raw", source)
+    assert message.startswith(str(source))
+    assert any(word in message for word in words.split("|")), message
+    assert source.read_bytes() == content
+    assert not (tmp_path / "evil").exists()
+    assert not Path("/tmp/oneshot-evil").exists()
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_mirror_that_serves_it_is_refused_too(tmp_path, server, case):
+    server.answers["/mirror"] = body(WRONG[case][0])
+    assert refused(tmp_path / "raw", f"{server.url}/mirror").startswith(f"{server.url}/mirror: ")
+
+
+def test_messages_say_what_was_expected_and_found(tmp_path):
+    source = tmp_path / "other.tar.gz"
+    source.write_bytes(gz(tar(other("train"))))
+    message = refused(tmp_path / "raw", source)
+    assert md5(small_files()["train"]) in message
+    assert md5(other("train")["train"]) in message
+
+
+@pytest.mark.parametrize("name", ["train", "test", "meta"])
+def test_a_wrong_folder_is_refused_and_stays(tmp_path, name):
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    for key, content in other(name).items():
+        (folder / key).write_bytes(content)
+    assert f"{name} has md5" in refused(tmp_path / "raw", folder)
+    (folder / name).unlink()
+    assert f"{name}: No such file" in refused(tmp_path / "raw", tmp_path)
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["/nowhere/cifar.tar.gz", "ftp://host/x", "s3://bucket/x", "/dev/zero", "a\nb", "~nobody-here/x", "x" * 5000],
+)
+def test_a_source_that_is_not_there(tmp_path, source):
+    assert "no such file or folder" in refused(tmp_path / "raw", source)
+
+
+def test_what_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "SIZE_LIMIT", 10**5)
+    (tmp_path / "bomb.tar.gz").write_bytes(gz(tar({"train": bytes(10**7)})))
+    assert "unpacks to more than 100000 bytes" in refused(tmp_path / "raw", tmp_path / "bomb.tar.gz")
+
+
+@fuzz(60, data=st.data())
+def test_any_damage_ends_in_one_line(tmp_path, data):
+    """Archives damaged at random places, compressed or inside: either refused, or their files are the right ones."""
+    inside = data.draw(st.booleans())
+    content = damaged(data, tar(small_files()) if inside else GOOD)
+    (tmp_path / "damaged.tar.gz").write_bytes(gz(content) if inside else content)
+    raw = tmp_path / "raw"
+    shutil.rmtree(raw, ignore_errors=True)
+    try:
+        assert_is_small(fetch_dataset("cifar100", raw, str(tmp_path / "damaged.tar.gz")))
+    except UserError as error:
+        assert "\n" not in str(error)
+        assert not list(raw.iterdir())
+
+
+# --- Mishaps on the way --------------------------------------------------------------------------
+
+
+def test_the_original_archive_is_checked_as_a_whole(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(CIFAR100, "url", f"{server.url}/cifar.tar.gz")
+    server.answers["/cifar.tar.gz"] = body(gz(tar({**small_files(), "file": b"x"})))  # good files, another archive
+    message = refused(tmp_path / "raw", None)
+    assert f"expected {md5(GOOD)}" in message
+
+
+def test_no_network(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        message = refused(tmp_path / "raw", f"http://127.0.0.1:{taken.getsockname()[1]}/x")
+    assert "refused" in message
+    assert "cannot be read" in refused(tmp_path / "raw", None)
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[::1", "https://127.0.0.1:port/x", "http://a b/c", "http://ü..x/"])
+def test_an_address_that_is_none(tmp_path, url):
+    assert "cannot be read" in refused(tmp_path / "raw", url)
+
+
+def test_no_such_page(tmp_path, server):
+    assert "the server answers 404" in refused(tmp_path / "raw", f"{server.url}/missing")
+
+
+def test_a_connection_that_breaks(tmp_path, server):
+    server.answers["/short"] = body(GOOD[:-9], length=len(GOOD))
+    message = refused(tmp_path / "raw", f"{server.url}/short")
+    assert f"ended after {len(GOOD) - 9} of {len(GOOD)} bytes" in message
+
+
+def test_a_server_that_falls_silent(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(fetch, "TIMEOUT", 0.1)
+    over = threading.Event()
+
+    def silent(request: http.server.BaseHTTPRequestHandler) -> None:
+        body(GOOD[:100], length=len(GOOD))(request)
+        over.wait(20)
+
+    server.answers["/silent"] = silent
+    try:
+        assert "timed out" in refused(tmp_path / "raw", f"{server.url}/silent")
+    finally:
+        over.set()
+
+
+def test_a_server_that_speaks_something_else(tmp_path, server):
+    server.answers["/odd"] = lambda request: request.wfile.write(b"220 mail server\r\n")
+    assert "cannot be read" in refused(tmp_path / "raw", f"{server.url}/odd")
+
+
+def test_a_server_that_never_ends(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(fetch, "SIZE_LIMIT", 10**5)
+    server.answers["/endless"] = body(bytes(10**6))
+    assert "more than 100000 bytes" in refused(tmp_path / "raw", f"{server.url}/endless")
+
+
+def test_secrets_in_an_address_are_not_shown(tmp_path, server):
+    message = refused(tmp_path / "raw", f"{server.url}/missing?token=secret")
+    assert "secret" not in message
+    assert "secret" not in refused(tmp_path / "raw", "http://me:secret@127.0.0.1:9/x")
+
+
+@pytest.mark.parametrize("stopped_by", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_stopped_during_the_download(tmp_path, server, monkeypatch, stopped_by):
+    server.answers["/good"] = body(GOOD)
+
+    class Stopping(io.FileIO):
+        def write(self, content: Any) -> int:
+            super().write(content[:10])
+            raise stopped_by
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fetch, "open", Stopping, raising=False)
+        with pytest.raises((KeyboardInterrupt, UserError)) as error:
+            fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good")
+    if error.type is UserError:
+        assert str(error.value) == (
+            f"{tmp_path / 'raw'}: No space left on device; free space or mend the permissions, then run again"
+        )
+    assert not list((tmp_path / "raw").iterdir())
+    assert_is_small(fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good"))
+
+
+def test_a_full_disk_while_unpacking(tmp_path, monkeypatch):
+    (tmp_path / "good.tar.gz").write_bytes(GOOD)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tarfile, "copyfileobj", full)
+        with pytest.raises(UserError, match="raw: No space left on device; free space"):
+            fetch_dataset("cifar100", tmp_path / "raw", str(tmp_path / "good.tar.gz"))
+    assert not list((tmp_path / "raw").iterdir())
+
+
+def test_a_raw_folder_that_cannot_be(tmp_path):
+    (tmp_path / "data").write_text("a file")
+    (tmp_path / "good.tar.gz").write_bytes(GOOD)
+    with pytest.raises(UserError, match="data"):
+        fetch_dataset("cifar100", tmp_path / "data" / "raw", str(tmp_path / "good.tar.gz"))
+
+
+# --- Files one by one, as MNIST's ----------------------------------------------------------------
+
+
+def idx(values: np.ndarray) -> bytes:
+    """An array of bytes in MNIST's file format."""
+    return bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape) + values.tobytes()
+
+
+@pytest.fixture
+def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Files as MNIST's, of 20 training and 10 test images, in torchvision's tables; its mirrors lead nowhere."""
+    random = np.random.default_rng(0)
+    files = {}
+    for (name, _), count in zip(MNIST.resources, (20, 20, 10, 10), strict=True):
+        values = random.integers(0, 256, (count, 28, 28)) if "images" in name else np.arange(count) % 10
+        files[name] = gz(idx(values.astype(np.uint8)))
+    monkeypatch.setattr(MNIST, "resources", [(name, md5(content)) for name, content in files.items()])
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/", "http://127.0.0.1:10/"])
+    return files
+
+
+def test_mnist_from_a_local_folder(tmp_path: Path, small_mnist: dict[str, bytes]) -> None:
+    for layout in ("plain", "torchvision/MNIST/raw"):
+        (tmp_path / layout).mkdir(parents=True)
+        for name, content in small_mnist.items():
+            (tmp_path / layout / name).write_bytes(content)
+        found = fetch_dataset("mnist", tmp_path / "raw", str(tmp_path / layout.split("/")[0]))
+        assert found.train_images.shape == (20, 28, 28, 1) and found.test_images.shape == (10, 28, 28, 1)
+        assert found.train_images.dtype == np.uint8 and found.train_labels.dtype == np.int64
+        assert found.train_labels.tolist() == [*range(10)] * 2 and found.class_names[7] == "seven"
+    name = min(small_mnist)
+    (tmp_path / "plain" / name).write_bytes(small_mnist[name] + b"x")
+    with pytest.raises(UserError, match=f"{name} has md5"):
+        fetch_dataset("mnist", tmp_path / "raw", str(tmp_path / "plain"))
+    assert (tmp_path / "plain" / name).exists()
+    assert "no such file or folder" in refused(tmp_path / "raw", tmp_path / "gone", "mnist")
+
+
+def test_mnist_from_a_local_archive(tmp_path: Path, small_mnist: dict[str, bytes]) -> None:
+    (tmp_path / "mnist.tar.gz").write_bytes(gz(tar(small_mnist, prefix="mnist/")))
+    found = fetch_dataset("mnist", tmp_path / "raw", str(tmp_path / "mnist.tar.gz"))
+    assert found.train_images.shape == (20, 28, 28, 1)
+
+
+def test_mnist_from_a_mirror_and_from_the_second_address(
+    tmp_path: Path, small_mnist: dict[str, bytes], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers |= {f"/mnist/{name}": body(content) for name, content in small_mnist.items()}
+    first = fetch_dataset("mnist", tmp_path / "raw-1", f"{server.url}/mnist")
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/", f"{server.url}/mnist/"])
+    second = fetch_dataset("mnist", tmp_path / "raw-2", None)
+    assert first.train_images.tobytes() == second.train_images.tobytes()
+    server.answers[f"/mnist/{min(small_mnist)}"] = body(gz(b"something else"))
+    with pytest.raises(UserError, match="the file has md5"):
+        fetch_dataset("mnist", tmp_path / "raw-3", None)
+    assert not (tmp_path / "raw-3/mnist").exists()
+    fetch_dataset("mnist", tmp_path / "raw-2", "http://127.0.0.1:9/")  # kept, verified, and not fetched again

@@ -1,0 +1,73 @@
+"""A folder of pictures becomes a data set: the same one each time, and mistakes in it are named."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from oneshot.common.errors import UserError
+from oneshot.data.dataset import Dataset
+from oneshot.sources.image_folder import read_folder
+
+
+def write_pictures(folder: Path, dataset: Dataset, each: int = 10) -> Path:
+    """The first pictures of each class of a data set as files, a folder a class."""
+    for label, name in enumerate(dataset.class_names):
+        (folder / name).mkdir(parents=True)
+        for number, row in enumerate(np.flatnonzero(dataset.train_labels == label)[:each]):
+            Image.fromarray(dataset.train_images[row].squeeze()).save(folder / name / f"{number:03}.png")
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path, digits: Dataset) -> Path:
+    return write_pictures(tmp_path / "pictures", digits)
+
+
+def test_every_picture_is_there_once(root: Path, digits: Dataset) -> None:
+    found = read_folder(root, 8, seed=1)
+    assert found.class_names == sorted(digits.class_names)
+    assert found.train_images.shape == (80, 8, 8, 3) and found.test_images.shape == (20, 8, 8, 3)
+    assert np.bincount(found.train_labels).tolist() == [8] * 10
+    expected = sorted(
+        np.repeat(digits.train_images[row], 3, axis=2).tobytes()
+        for label in range(10)
+        for row in np.flatnonzero(digits.train_labels == label)[:10]
+    )
+    assert sorted(image.tobytes() for image in [*found.train_images, *found.test_images]) == expected
+
+
+def test_the_split_follows_the_seed(root: Path) -> None:
+    once, again, other = (read_folder(root, 8, seed=seed) for seed in (1, 1, 2))
+    assert once.test_images.tobytes() == again.test_images.tobytes() != other.test_images.tobytes()
+
+
+def test_given_parts_are_taken(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "both/train")
+    shutil.copytree(root, tmp_path / "both/test")
+    found = read_folder(tmp_path / "both", 16, seed=1)
+    assert found.train_images.shape == found.test_images.shape == (100, 16, 16, 3)
+    assert found.train_images.tobytes() == found.test_images.tobytes()
+    shutil.rmtree(tmp_path / "both/test/three")
+    with pytest.raises(UserError, match="class three is in only one of train/ and test/"):
+        read_folder(tmp_path / "both", 16, seed=1)
+
+
+def test_mistakes_are_named(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="gone: there is no such folder"):
+        read_folder(tmp_path / "gone", 8, seed=1)
+    for picture in list((root / "six").iterdir())[3:]:
+        picture.unlink()
+    with pytest.raises(UserError, match="class six has 1 pictures to learn from; at least 2"):
+        read_folder(root, 8, seed=1)
+    shutil.rmtree(root / "six")
+    (root / "two/odd.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"two/odd.png: not a picture"):
+        read_folder(root, 8, seed=1)
+    (tmp_path / "few").mkdir()
+    with pytest.raises(UserError, match="few: 0 classes"):
+        read_folder(tmp_path / "few", 8, seed=1)

@@ -1,0 +1,46 @@
+"""The file of a network: the same bytes each time, the network again, or one line on what is wrong with it."""
+
+import pytest
+import torch
+from helpers import random_images, tiny_network, tiny_params
+
+from oneshot.common.errors import UserError
+from oneshot.model.model_file import load_model, save_model, start_from
+from oneshot.model.network import new_network
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_file_gives_the_network_again_and_has_the_same_bytes_each_time(tmp_path, half):
+    network, about = tiny_network(), {"method": "classic", "seen_classes": ["apple"]}
+    paths = [tmp_path / name for name in "ab"]
+    for path in paths:
+        save_model(path, network, about, half)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    loaded, found = load_model(paths[0])
+    assert found == about and loaded.config == network.config and not loaded.training
+    assert {value.dtype for value in loaded.state_dict().values()} == {torch.float32, torch.int64}
+    tolerance = {"rtol": 0.01, "atol": 0.01} if half else {"rtol": 0, "atol": 1e-6}
+    torch.testing.assert_close(loaded(random_images(2)), network.eval()(random_images(2)), **tolerance)
+
+
+def test_a_broken_or_missing_model_is_named(tmp_path):
+    (tmp_path / "broken").write_bytes(b"not a model")
+    torch.save({"weight": torch.ones(2)}, tmp_path / "other")
+    for name, words in (("broken", "not a model"), ("other", "not a model"), ("missing", "not found")):
+        with pytest.raises(UserError, match=f"{name}: {words}") as error:
+            load_model(tmp_path / name)
+        assert "\n" not in str(error.value)
+
+
+def test_a_warm_start_takes_a_models_weights_and_tells_what_it_has_seen(tmp_path):
+    earlier, path = tiny_network(), tmp_path / "model"
+    save_model(path, earlier, {"images": 1234, "seen_classes": ["wolf"]})
+    params = tiny_params({"network.embedding_norm": False}).network
+    warm = new_network(params, [0.0] * 3, [1.0] * 3)
+    assert start_from(warm, path) == {"images": 1234, "seen_classes": ["wolf"]}
+    for ours, theirs in zip(warm.state_dict().values(), earlier.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+    other = new_network(params.model_copy(update={"widths": [4, 8, 32]}), [0.0] * 3, [1.0] * 3)
+    with pytest.raises(UserError, match="start_from: found .*; must be one of the same shape") as error:
+        start_from(other, path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,69 @@
+"""Which package may import which: data flows one way, from common to report."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+
+# The whole rule: a package, and the packages of the project that it may import. All may import `common`.
+MAY_IMPORT = {
+    "common": "",
+    "hardware": "",
+    "data": "",
+    "sources": "data",
+    "model": "",
+    "training": "hardware data model",
+    "adaptation": "hardware data model",
+    "evaluation": "hardware data model adaptation",
+    "report": "data model evaluation",
+    "record": "data evaluation report params sources",
+    "recognizer": "sources model",
+}
+SOURCE = ROOT / "src/oneshot"
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((SOURCE / package).rglob("*.py"))
+
+
+@cache
+def imports(path: Path) -> set[str]:
+    """Modules of the project that a file imports, also inside functions, such as `data.split`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            assert not isinstance(node, ast.ImportFrom), f"{path}: write imports out"
+            continue
+        found |= {name.removeprefix("oneshot.") for name in names if name.startswith("oneshot.")}
+    return {name for name in found if (SOURCE / f"{name.replace('.', '/')}.py").exists()}
+
+
+def test_packages_are_those_of_the_table_and_say_in_two_lines_what_they_are_for() -> None:
+    assert {path.parent.name for path in SOURCE.glob("*/__init__.py")} == set(MAY_IMPORT)
+    for package in MAY_IMPORT:
+        text = ast.get_docstring(ast.parse((SOURCE / package / "__init__.py").read_text())) or ""
+        assert 1 <= len([line for line in text.splitlines() if line]) <= 2, package
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_go_one_way(package: str) -> None:
+    allowed = {package, "common", *MAY_IMPORT[package].split()}
+    for path in modules(package):
+        assert {name.split(".")[0] for name in imports(path)} <= allowed, path
+
+
+def test_no_module_needs_itself() -> None:
+    todo = {path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", "."): imports(path) for path in
+            SOURCE.rglob("*.py")}  # fmt: skip
+    while ready := [name for name, needs in todo.items() if not needs & set(todo)]:
+        for name in ready:
+            del todo[name]
+    assert not todo

@@ -1,0 +1,172 @@
+"""The pages are what their sources say, and the generated parts are made rightly of known figures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+from made_up import add_study, details, make_project
+
+from oneshot.common.errors import UserError
+from oneshot.common.files import write_json
+from oneshot.common.params import names_of
+from oneshot.params import Params
+from oneshot.record.pages import MARK, PAGES, PARTS, filled, part
+from oneshot.record.studies import Record
+
+
+@pytest.fixture(scope="module")
+def committed() -> Record:
+    """The record of this project."""
+    return Record(ROOT)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_is_up_to_date_with_its_sources(page: str, committed: Record) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert filled(text, page, committed) == text, f"{page} is not up to date: run `make pages`"
+
+
+def test_every_part_stands_on_a_page() -> None:
+    texts = [(ROOT / page).read_text(encoding="utf-8") for page in PAGES]
+    assert {name for text in texts for name, _ in MARK.findall(text)} == set(PARTS)
+
+
+def test_filling_changes_generated_parts_alone(tmp_path: Path) -> None:
+    record = Record(make_project(tmp_path))
+    text = "# Page\n\nwords\n\n<!-- seeds:begin -->\nyesterday\n<!-- seeds:end -->\n\nmore\n"
+    new = filled(text, "page.md", record)
+    assert new.startswith("# Page\n\nwords\n\n<!-- seeds:begin -->\n\n| measure")
+    assert new.endswith("\n\n<!-- seeds:end -->\n\nmore\n") and "yesterday" not in new
+    assert filled(new, "page.md", record) == new
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("<!-- seeds:begin -->", "page.md: each"),
+        ("<!-- seeds:end --><!-- seeds:begin -->", "page.md: each"),
+        ("<!-- seeds:begin --><!-- luck:begin --><!-- luck:end --><!-- seeds:end -->", "page.md: each"),
+        ("<!-- sneeze:begin --><!-- sneeze:end -->", "page.md: has no part sneeze; there are seeds, "),
+    ],
+)
+def test_a_mistake_in_the_marks_is_named(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        filled(text, "page.md", Record(tmp_path))
+
+
+def test_before_the_first_run_a_part_says_what_makes_it(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    assert part("single", record) == part("seeds", record) == "Not run yet: `dvc repro` does."
+    assert part("recipe", record) == part("fewer_images", record) == "Not run yet: `make studies` does."
+    assert part("speed", record) == "Not run yet: `make bench` does."
+    assert part("stage_kills", record) == "Not run yet: `make torture` does."
+
+
+def test_tables_of_one_run(tmp_path: Path) -> None:
+    record = Record(make_project(tmp_path))
+    assert "| triplet accuracy, unseen classes | `triplet` | 90.00 | 87.50 | -2.50 |" in part("single", record)
+    assert "`one_shot` | 60.00 ± 1.23 | 60.00 ± 1.23 | +0.00 |" in part("single", record)
+    assert "| calibrated threshold, a cosine | `threshold` | 0.500 | 0.500 |  |" in part("single", record)
+    assert "| none: as trained | 90.00 | 87.50 | 80.00 | 80.00 |" in part("adapted", record)
+    assert "| 1 | adapted | 60.00 ± 1.23 | 60.00 ± 1.23 | `adapted_1.unseen.one_shot.accuracy` |" in part(
+        "episodes", record
+    )
+    assert "| 83.06 | 80.00 | 80.00 | 55.00 | `unseen_reference.binary_accuracy` |" in part("reference", record)
+    assert "Chip (cpu, threads: 2), fp32" in part("setting", record) and "willow tree, worm" in part("setting", record)
+    assert "| the best single one, known in hindsight | 85.00 | 85.00 |" in part("thresholds", record)
+    assert "without these 7" in part("near_duplicates", record)
+
+
+def test_tables_where_nothing_is_measured_on_unseen_classes(tmp_path: Path) -> None:
+    folder = make_project(tmp_path)
+    for method in ("classic", "meta"):
+        write_json(folder / f"metrics/details/{method}.json", details(group="validation"))
+    record = Record(folder)
+    assert "| `triplet` | 90.00 | 90.00 | +0.00 |" in part("single", record)
+    assert "`adapted_1.validation.one_shot.accuracy`" in part("episodes", record)
+
+
+def test_seeds_are_averaged_with_students_interval(tmp_path: Path) -> None:
+    folder = make_project(tmp_path)
+    assert "| measure, 1 seed |" in part("seeds", Record(folder))
+    add_study(folder, "seed_2", details(0.92), details(0.915))
+    table = part("seeds", Record(folder))
+    # Means of 90 and 92, and 87.5 and 91.5; Student's t of one degree of freedom, 12.706, times the standard error.
+    assert "2 seeds" in table and "| 91.00 ± t 12.71 (classes" in table and "| 89.50 ± t 25.41 (classes" in table
+    assert "-1.50 ± t 12.71 |" in table  # meta less classic: -2.5 and -0.5
+    assert "triplet loss alone" not in table
+    add_study(folder, "pure_triplet", details(0.8), details(0.79))
+    assert "one seed:* triplet accuracy, unseen classes | `triplet` | 80.00 | 79.00 | -1.00 |" in part(
+        "seeds", Record(folder)
+    )
+
+
+def test_runs_stand_beside_the_one_that_they_differ_from(tmp_path: Path) -> None:
+    folder = make_project(tmp_path)
+    add_study(folder, "unseen_20", details())
+    assert part("splits", Record(folder)) == "Not run yet: `python scripts/run_studies.py budget_500` does."
+    add_study(folder, "budget_500", details(0.91))
+    table = part("splits", Record(folder))
+    assert table.count("90 seen, 10 unseen") == table.count("80 seen, 20 unseen") == 2 and "50 seen" not in table
+    assert "| triplet accuracy, unseen classes | 91.00 | 91.00 | 90.00 | 90.00 |" in table
+    assert "| one-shot accuracy, 5 of the unseen classes | 60.00 | 60.00 | 60.00 | 60.00 |" in table
+    assert "| triplet accuracy, 2 classes | 90.00 |" in part("shared_classes", Record(folder))
+
+
+def test_the_reference_stands_beside_its_recipe_scaled_down(tmp_path: Path) -> None:
+    add_study(make_project(tmp_path), "reference_scaled", details())
+    table = part("scaled_thresholds", Record(tmp_path))
+    assert "| classic | triplet accuracy, seen classes | 88.34 | 90.00 |  |  |  |" in table
+    assert "| meta | binary accuracy, unseen classes, adapted | 68.80 |  | 55.00 | 80.00 | 85.00 |" in table
+
+
+def test_ablations_are_shown_by_what_they_change(tmp_path: Path) -> None:
+    folder = make_project(tmp_path)
+    add_study(folder, "ablation_none", details(0.8, group="validation"))
+    assert "have yet to show" in part("luck", Record(folder))
+    add_study(folder, "ablation_seed_2", details(0.82, group="validation"))
+    add_study(folder, "ablation_norm", details(0.7, group="validation"))
+    record = Record(folder)
+    assert "| `network.embedding_norm: false` | features cannot be negative | 70.00 | 60.00 |" in part("recipe", record)
+    assert "| nothing | what the others are compared with | 80.00 | 60.00 | 1,234 |" in part("reptile", record)
+    # Two seeds of variance 2 points^2; Student's t with 2 degrees of freedom is 4.303, times sqrt(2 * 1.5).
+    assert "a mean of 81.00 (classic) and 81.00 % (meta)" in part("luck", record)
+    assert "less than 7.45 points" in part("luck", record)
+
+
+def test_every_parameter_is_listed(committed: Record) -> None:
+    listed = re.findall(r"^\| `([\w.]+)` \|", part("parameters", committed), re.MULTILINE)
+    assert sorted(listed) == sorted(names_of(Params))
+
+
+def test_parameters_in_groups_with_and_without_reference(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("# words\na: 1  # x | y [2]\n\npart: # what it is\n  b: [1, 5] # z\n")
+    lines = part("parameters", Record(tmp_path)).splitlines()
+    assert lines[2] == "| `a` | `1` | x \\| y | 2 |"
+    assert lines[4:7] == ["### part", "", "What it is."] and lines[-1] == "| `part.b` | `[1, 5]` | z |  |"
+    (tmp_path / "params.yaml").write_text("a: 1\n")
+    with pytest.raises(UserError, match="'a: 1'"):
+        part("parameters", Record(tmp_path))
+
+
+def test_every_module_is_on_the_map(committed: Record) -> None:
+    listed = re.findall(r"\]\(\.\./([^)]+\.py)\)", part("code", committed))
+    files = [
+        path for folder in ("src/oneshot", "stages", "scripts", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")
+    ]
+    assert sorted(listed) == sorted(str(p.relative_to(ROOT)) for p in files if p.name != "__init__.py")
+
+
+def test_kills_are_counted_by_stage_and_signal(tmp_path: Path) -> None:
+    killed = {"runs": 50, "same_bytes": 50, "files_compared": 40, "kills": 3, "dvc_files_cut_short": 1}
+    killed["kills_by_signal_and_stage"] = {"SIGKILL to all in train_meta": 2, "SIGINT to DVC in train_meta": 1}
+    tally = {"random_moments": killed, "each_stage": killed | {"dvc_files_cut_short": 0}}
+    write_json(tmp_path / "docs/torture.json", tally | {"made_up_input": {"a damaged split": 3000}})
+    record = Record(tmp_path)
+    random, aimed = part("random_kills", record), part("stage_kills", record)
+    assert "**50 of 50** runs, killed 3 times" in random and "| train_meta | 2 | 0 | 1 |" in random
+    assert "1 of the kills hit DVC while it wrote a file of its own" in random and "hit DVC" not in aimed
+    assert "| a damaged split | 3,000 |" in part("made_up_input", record)

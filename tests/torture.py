@@ -1,0 +1,339 @@
+"""Kill the pipeline wherever it is and compare every byte with an undisturbed run; feed the readers made-up input.
+
+    python tests/torture.py                            all of it, an hour on two cores
+    python tests/torture.py each_stage                 one part or several; the others' tallies are kept
+    python tests/torture.py --times 3 --fuzz 1         less of it, to look at; writes nothing
+
+Each time, a fresh copy of the project runs `dvc repro` on the digits with a tiny network. At random moments, or in each
+stage in turn, it gets SIGKILL, SIGTERM or SIGINT, as a whole, or DVC alone, and is run again until it ends.
+The tally goes to docs/torture.json, and from there to docs/trust.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from helpers import ROOT, TINY
+from ruamel.yaml import YAML, YAMLError
+from tqdm import tqdm
+from voluptuous import Invalid
+
+from oneshot.common.errors import UserError
+from oneshot.common.files import md5, read_json, write_json, write_text
+from oneshot.common.stage import run_stage
+from oneshot.record.lists import SIGNALS
+from oneshot.record.pages import write_pages
+from oneshot.record.runs import mirror_project, write_params
+
+TALLY = ROOT / "docs/torture.json"
+OUTPUTS = ("data/dataset", "data/split.json", "results", "metrics", "plots", "models")
+PARAMS = TINY | {"image_budget": 24000}  # trainings of some seconds
+ENOUGH, ENOUGH_FUZZ = 50, 20  # runs, and times the made-up input, for a tally that is written down
+CUT = "a file of DVC's own cut short"
+MOST_KILLS = 3  # in one run, before it is left alone
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Kill the pipeline wherever it is and compare bytes.")
+    parser.add_argument("parts", nargs="*", help="of random_moments, each_stage, made_up_input; all if none is named")
+    parser.add_argument(
+        "--times", type=int, default=ENOUGH, help="runs killed at random moments (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and signals (default: 0)")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once, each on one core (default: 2)")
+    parser.add_argument(
+        "--fuzz", type=int, default=ENOUGH_FUZZ, help="times the made-up input of a test run (default: %(default)s)"
+    )
+    arguments = parser.parse_args()
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "random_moments": lambda: random_moments(arguments.times, arguments.seed, arguments.jobs),
+        "each_stage": lambda: each_stage(arguments.seed, arguments.jobs),
+        "made_up_input": lambda: made_up_input(arguments.fuzz),
+    }
+    for name in arguments.parts:
+        if name not in parts:
+            raise UserError(f"{name}: no such part; there are {', '.join(parts)}")
+    tally: dict[str, Any] = read_json(TALLY) if TALLY.exists() else {}
+    for name in arguments.parts or parts:
+        tally[name] = parts[name]()
+    if arguments.times < ENOUGH or arguments.fuzz < ENOUGH_FUZZ or set(tally) != set(parts):
+        return
+    write_json(TALLY, {name: tally[name] for name in parts})
+    print(f"written: {', '.join([TALLY.name, *write_pages(ROOT)])}")
+
+
+def random_moments(times: int, seed: int, jobs: int) -> dict[str, Any]:
+    """Kill so many runs up to MOST_KILLS times each, at random moments of the time that an undisturbed one takes."""
+
+    def kill(folder: Path, number: int, seconds: dict[str, float]) -> list[str]:
+        rng = random.Random(f"{seed} {number}")
+        kills = []
+        for _ in range(rng.randint(1, MOST_KILLS)):
+            process = start(folder)
+            try:
+                process.wait(timeout=rng.uniform(0.5, 0.9 * sum(seconds.values())))
+                break  # it was done before
+            except subprocess.TimeoutExpired:
+                kills += send(process, folder, rng.choice(SIGNALS), whole=rng.random() < 0.7)
+        return kills
+
+    return disturbed(kill, times, jobs)
+
+
+def each_stage(seed: int, jobs: int) -> dict[str, Any]:
+    """Kill two runs in each of their stages, by each signal: one as a whole, in the other DVC alone."""
+
+    def kill(folder: Path, number: int, seconds: dict[str, float]) -> list[str]:
+        rng = random.Random(f"{seed} {number}")
+        stages = list(seconds)
+        kills = []
+        for place, stage in enumerate(stages):
+            for name in SIGNALS:
+                earlier = len(stages_in(log_of(folder)))
+                process = start(folder)
+                began = first_of(stages[place:], folder, process, earlier)
+                time.sleep(rng.uniform(0, 0.9 * seconds[stage]) if began == stage else 0)  # else: that one is done
+                if process.poll() is None:
+                    kills += send(process, folder, name, whole=number == 0, patience=0.5)
+        return kills
+
+    return disturbed(kill, 2, jobs)
+
+
+def disturbed(kill: Callable[[Path, int, dict[str, float]], list[str]], times: int, jobs: int) -> dict[str, Any]:
+    """Disturb so many runs, `jobs` at once, and compare their bytes with those of a run that nobody disturbs.
+
+    Args:
+        kill: disturbs the run in a folder, given its number and the seconds of each stage of an undisturbed run;
+            returns what it did, as 'signal to whom, in stage'.
+
+    Raises:
+        UserError: one ends with other bytes, or not at all.
+    """
+    with tempfile.TemporaryDirectory(prefix="torture-") as scratch, ThreadPool(jobs) as pool:
+        expected, seconds = undisturbed(Path(scratch) / "undisturbed")
+
+        def one(number: int) -> list[str]:
+            folder = Path(scratch) / f"run-{number}"
+            make_project(folder)
+            kills = kill(folder, number, seconds)
+            finish(folder, kills)
+            found = contents(folder)
+            if found != expected:
+                odd = sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
+                raise UserError(f"run {number}, {', '.join(kills)}: {', '.join(odd)} differ from an undisturbed run")
+            shutil.rmtree(folder)
+            return kills
+
+        tally: Counter[str] = Counter()
+        same = 0
+        for kills_of_one in tqdm(
+            pool.imap_unordered(one, range(times)), total=times, desc="disturbed runs", unit="run", dynamic_ncols=True
+        ):
+            tally.update(kills_of_one)
+            same += 1
+    cut, kills = tally.pop(CUT, 0), tally.total()
+    print(f"{same} of {times} disturbed runs ended with the bytes of an undisturbed one; {kills} kills")
+    return {
+        "runs": times,
+        "same_bytes": same,
+        "files_compared": len(expected),
+        "kills": kills,
+        "dvc_files_cut_short": cut,
+        "kills_by_signal_and_stage": dict(sorted(tally.items())),
+    }
+
+
+def made_up_input(factor: int) -> dict[str, int]:
+    """Run the tests marked `fuzz` with so many times the examples; the examples that each tried.
+
+    Raises:
+        UserError: one failed.
+    """
+    command = [sys.executable, "-m", "pytest", "-m", "fuzz", "--hypothesis-show-statistics", "-p", "no:cacheprovider"]
+    environment = os.environ | {"ONESHOT_FUZZ": str(factor)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise UserError(f"made-up input: a test fails:\n{done.stdout[-3000:]}")
+    tried = examples_tried(done.stdout)
+    print(f"{sum(tried.values()):,} made-up inputs, each taken or refused in one line")
+    return tried
+
+
+def examples_tried(printed: str) -> dict[str, int]:
+    """The examples that passed, by the words of the test's name, from what `--hypothesis-show-statistics` prints.
+
+    Raises:
+        UserError: a test without any: hypothesis counts in other words now.
+    """
+    tried: dict[str, int] = {}
+    for line in printed.splitlines():
+        if match := re.fullmatch(r"tests/\w+\.py::test_(\w+):", line.strip()):
+            name = match[1].replace("_", " ")
+            tried[name] = 0
+        elif match := re.search(r"(\d+) passing\b.*\b0 failing\b", line):
+            tried[name] += int(match[1])
+    if not tried or not all(tried.values()):
+        raise UserError("made-up input: hypothesis printed no count of examples that this script can read")
+    return tried
+
+
+def make_project(folder: Path) -> None:
+    """A copy of the project's code in `folder`, with DVC but without Git, and tiny parameters."""
+    mirror_project(ROOT, folder, shared_cache=False)
+    write_params(ROOT, folder / "params.yaml", PARAMS)
+    write_text(folder / "log.txt", "")
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """`dvc repro` in a process group of its own."""
+    environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
+    with open(folder / "log.txt", "ab") as log:
+        command = [sys.executable, "-m", "dvc", "repro"]
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+
+def undisturbed(folder: Path) -> tuple[dict[str, str], dict[str, float]]:
+    """The contents of a run that nobody disturbs, and the seconds of each stage in it, in order."""
+    make_project(folder)
+    process = start(folder)
+    began: dict[str, float] = {}
+    while process.poll() is None:
+        for stage in stages_in(log_of(folder)):
+            began.setdefault(stage, time.monotonic())
+        time.sleep(0.05)
+    if process.returncode:
+        raise UserError(f"the undisturbed run failed with exit code {process.returncode}: {log_of(folder)[-500:]}")
+    ends = [*list(began.values())[1:], time.monotonic()]
+    return contents(folder), {stage: end - begin for (stage, begin), end in zip(began.items(), ends, strict=True)}
+
+
+def first_of(stages: list[str], folder: Path, process: subprocess.Popen[bytes], earlier: int) -> str | None:
+    """Wait until DVC begins one of `stages`, after the `earlier` ones in the log, and say which; None where it ends."""
+    while process.poll() is None:
+        for stage in stages_in(log_of(folder))[earlier:]:
+            if stage in stages:
+                return stage
+        time.sleep(0.05)
+    return None
+
+
+def send(
+    process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool, patience: float | None = None
+) -> list[str]:
+    """Send a signal to DVC, or to it and its stage, and wait for their end.
+
+    Args:
+        patience: seconds after which DVC and its stage get SIGKILL where they still run; None: they may go on, as DVC
+            does when it alone gets Ctrl-C.
+
+    Returns:
+        'signal to whom, in stage' for each signal, and CUT for each of DVC's own files that it was about to write: they
+        are then removed, as the README says.
+    """
+    sent = [strike(process, folder, name, whole)]
+    if patience is not None:
+        try:
+            process.wait(timeout=patience)
+        except subprocess.TimeoutExpired:
+            sent.append(strike(process, folder, "SIGKILL", whole=True))
+    wait_for_the_end(folder, process, sent[-1])
+    cut = [path for path in (folder / "dvc.lock", folder / ".dvc/tmp/rwlock") if path.exists() and not is_whole(path)]
+    for path in cut:
+        path.unlink()
+    return [*sent, *(CUT for _ in cut)]
+
+
+def strike(process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool) -> str:
+    """Send a signal; 'signal to whom, in stage'."""
+    running = [stage.split("@")[0] for stage in stages_in(log_of(folder))] or ["the start"]
+    number = getattr(signal, name)
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.killpg(process.pid, number) if whole else os.kill(process.pid, number)
+    return f"{name} to {'all' if whole else 'DVC'} in {running[-1]}"
+
+
+def is_whole(path: Path) -> bool:
+    """Whether DVC can read its own dvc.lock or rwlock."""
+    try:
+        content = path.read_text(encoding="utf-8")
+        if path.name == "dvc.lock":
+            COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(content))
+        else:
+            json.loads(content)
+    except (ValueError, YAMLError, Invalid):
+        return False
+    return True
+
+
+def finish(folder: Path, kills: list[str]) -> None:
+    """Leave a run alone until it ends.
+
+    Raises:
+        UserError: it fails.
+    """
+    for attempt in range(3):  # a run that was told to stop may have to be asked twice
+        if start(folder).wait(timeout=600) == 0:
+            return
+        time.sleep(2 * (attempt + 1))
+    raise UserError(f"after {', '.join(kills)}: `dvc repro` fails: {log_of(folder)[-800:]}")
+
+
+def stages_in(log: str) -> list[str]:
+    """The stages that a log says were run, in order."""
+    return [line.split("'")[1] for line in log.splitlines() if line.startswith("Running stage '")]
+
+
+def wait_for_the_end(folder: Path, process: subprocess.Popen[bytes], kill: str, most: float = 300) -> None:
+    """Wait until DVC has ended, and any stage that it left behind: a training stops by itself when DVC is gone.
+
+    Told to stop with Ctrl-C alone, DVC lets its stage end first.
+    """
+    end = time.monotonic() + most
+    while process.poll() is None or running_in(folder):
+        if time.monotonic() > end:
+            there = ", ".join(running_in(folder))
+            raise UserError(f"{folder}: {most:.0f} s after {kill} there is still: {there}; {log_of(folder)[-500:]}")
+        time.sleep(0.2)
+
+
+def running_in(folder: Path) -> list[str]:
+    """The command lines of the processes that run in `folder`."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is not ours
+            if os.readlink(process / "cwd") == str(folder.resolve()):
+                lines.append((process / "cmdline").read_text(encoding="utf-8").replace("\0", " ").strip())
+    return lines
+
+
+def log_of(folder: Path) -> str:
+    """What the runs in `folder` have printed."""
+    return (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Each output's path and md5."""
+    files = [path for name in OUTPUTS for path in [folder / name, *(folder / name).rglob("*")] if path.is_file()]
+    return {path.relative_to(folder).as_posix(): md5(path) for path in files}
+
+
+if __name__ == "__main__":
+    run_stage(main)
