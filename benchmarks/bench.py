@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from exact_evaluation import exact_evaluation
 from pipeline import nothing_to_do, stage_memory
-from training import RESNET_20, Trainers, against_bare, against_reference, compiling, equal_learning, scaling
+from training import Trainers, against_bare, against_reference, compiling, scaling
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, write_json
@@ -38,11 +38,7 @@ def main() -> None:
     parts: dict[str, Callable[[Trainers, int], Any]] = {
         "against_bare_loop": against_bare,
         "compiling": compiling,
-        "against_reference_way": lambda trainers, rounds: {
-            "the default's network": against_reference(trainers, rounds, {}),
-            "ResNet-20": against_reference(trainers, max(3, rounds // 3), RESNET_20),
-        },
-        "equal_learning": lambda trainers, rounds: equal_learning(trainers),
+        "against_reference_way": against_reference,
         "scaling": lambda trainers, rounds: scaling(trainers, max(3, rounds // 3)),
         "exact_evaluation": lambda trainers, rounds: exact_evaluation(max(3, rounds // 3)),
         "repro_with_nothing_to_do": lambda trainers, rounds: nothing_to_do(rounds),

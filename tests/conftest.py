@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from oneshot.data.dataset import Dataset
 from oneshot.sources.datasets import fetch_dataset
 
 PROJECT = Path(__file__).resolve().parents[1]
+torch.set_num_threads(1)  # several processes of tests share the cores
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from oneshot.common.params import changed
 from oneshot.data.dataset import Dataset, save_dataset
 from oneshot.data.images import ImageStore
 from oneshot.data.sampling import ClassPool
@@ -52,15 +52,6 @@ TINY = {
     "hardware.threads": 1,
 }
 COMMITTED: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
-
-
-def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A copy of parameters in groups, with others by their full names."""
-    values = copy.deepcopy(values)
-    for name, value in changes.items():
-        group, _, key = name.rpartition(".")
-        (values[group] if group else values)[key] = value
-    return values
 
 
 def tiny_params(changes: dict[str, Any] | None = None) -> Params:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers import COMMITTED, ROOT, TINY, changed, tiny_learner, tiny_params
+from helpers import COMMITTED, ROOT, TINY, tiny_learner, tiny_params
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_json
-from oneshot.common.params import load_params
+from oneshot.common.params import changed, load_params
 from oneshot.data.dataset import save_dataset
 from oneshot.data.split import make_split, save_split
 from oneshot.hardware import distributed

@@ -22,15 +22,6 @@ def test_loss_is_the_sum_of_the_losses(triplet, softmax):
     torch.testing.assert_close(found, expected)
 
 
-def test_a_loss_is_told_how_far_the_training_is():
-    learner = tiny_learner(tiny_params())
-    told = []
-    for loss in learner.losses:
-        loss.register_forward_hook(lambda module, inputs, output: told.append(inputs[3]))
-    learner.loss(BATCH, CLASSES, 0.25, np.random.default_rng(0))
-    assert told == [0.25, 0.25]
-
-
 def test_proxies_learn_beside_the_networks_weights():
     learner = tiny_learner(tiny_params())
     assert [id(weight) for weight in learner.weights()] == [

@@ -1,8 +1,5 @@
 """SGD, Adam, and Muon beside torch's own and beside a singular value decomposition."""
 
-import copy
-
-import numpy as np
 import pytest
 import torch
 from helpers import tiny_learner, tiny_params
@@ -81,18 +78,3 @@ def test_weights_without_a_gradient_stay():
     weight = torch.ones(2, 2, 3, 3, requires_grad=True)
     Muon([weight], 0.1, 0.9).step()
     assert (weight == 1).all()
-
-
-def test_muon_goes_on_from_its_state():
-    rng = torch.Generator().manual_seed(0)
-    gradients = [[torch.randn(4, 2, 3, 3, generator=rng)] for _ in range(4)]
-    whole = torch.ones(4, 2, 3, 3, requires_grad=True)
-    steps_of(Muon([whole], 0.1, 0.9), [whole], gradients)
-
-    halved = torch.ones(4, 2, 3, 3, requires_grad=True)
-    first = Muon([halved], 0.1, 0.9)
-    steps_of(first, [halved], gradients[:2])
-    second = Muon([halved], 0.1, 0.9)
-    second.load_state_dict(copy.deepcopy(first.state_dict()))
-    steps_of(second, [halved], gradients[2:])
-    np.testing.assert_array_equal(halved.detach().numpy(), whole.detach().numpy())

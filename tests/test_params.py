@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import COMMITTED, ROOT, changed, fuzz
+from helpers import COMMITTED, ROOT, fuzz
 from hypothesis import strategies as st
 
 from oneshot.common.errors import UserError
-from oneshot.common.params import load_params, names_of
+from oneshot.common.params import changed, load_params, names_of
 from oneshot.params import Params, check_params
 from oneshot.training.classic import ClassicStage
 

@@ -58,14 +58,6 @@ def test_outer_step_falls_linearly_to_zero_or_stays():
         assert [round(training.outer_step_size(i), 4) for i in (0, 5, 9)] == sizes
 
 
-def test_the_loss_is_told_how_far_the_training_is():
-    params = tiny_params()
-    learner, told = tiny_learner(params), []
-    learner.losses[0].register_forward_hook(lambda module, inputs, output: told.append(inputs[3]))
-    ReptileTraining(params, learner).step(3)
-    assert told == [0.3, 0.3]
-
-
 def test_statistics_are_interpolated_only_when_asked():
     for kind, moves in (("reestimate", False), ("interpolate", True)):
         params = tiny_params({"reptile.batch_norm": kind, "meta_step": 0.25})

@@ -21,9 +21,7 @@ from oneshot.record.runs import DVC_CONFIG, mirror_project, read_overrides, writ
 
 # A stage that lasts, in a project of its own.
 PIPELINE = "stages:\n  long:\n    cmd: python -c \"import time; open('began', 'w'); time.sleep(600)\"\n"
-PROGRAM = (
-    "import sys; from pathlib import Path; from oneshot.record.runs import repro; sys.exit(repro(Path(sys.argv[1])))"
-)
+PROGRAM = "import sys; from oneshot.record.runs import repro; sys.exit(repro(sys.argv[1]))"
 
 
 def test_settings_come_after_the_config_and_paths_are_made_absolute(
@@ -64,8 +62,8 @@ def test_a_mirror_has_all_packages_and_nothing_that_is_gone(tmp_path: Path) -> N
         assert ours == theirs
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end
         time.sleep(0.1)

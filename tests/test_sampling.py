@@ -15,16 +15,16 @@ def class_of(images):
     return images // 100
 
 
-def test_class_batches_lie_class_after_class(pool):
+def test_pk_batches_lie_class_after_class(pool):
     rng = random_stream(1, "classic", 0)
     classes = pool.draw_classes(rng, 3)
-    for batch in pool.class_batches(rng, classes, size=12, steps=4):
+    for batch in pool.pk_batches(rng, classes, size=12, steps=4):
         assert (batch.labels == np.repeat(classes, 4)).all()
         assert (class_of(batch.images) == batch.labels).all()
 
 
 def test_no_image_comes_again_before_all_of_its_class_came(pool):
-    batches = pool.class_batches(random_stream(1, "classic", 0), np.array([0, 1]), size=4, steps=4)
+    batches = pool.pk_batches(random_stream(1, "classic", 0), np.array([0, 1]), size=4, steps=4)
     drawn = np.concatenate([batch.images for batch in batches])
     zero, one = drawn[class_of(drawn) == 0], drawn[class_of(drawn) == 1]
     assert len(set(zero[:7])) == 7 and len(set(one)) == 8  # 7 and 8 images; 8 drawn of each

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from helpers import COMMITTED, ROOT, changed
+import yaml
+from helpers import COMMITTED, ROOT
 from made_up import add_study, details, make_project
-from ruamel.yaml import YAML
 
 from oneshot.common.errors import UserError
+from oneshot.common.params import changed
 from oneshot.params import Params, check_params
 from oneshot.record.runs import read_overrides, write_params
 from oneshot.record.statistics import bootstrap, interval, luck_band
 from oneshot.record.studies import Record
 
 RECORD = Record(ROOT)
-
-
-def with_default(folder: Path, changes: dict[str, Any]) -> Record:
-    """The record of the project in `folder`, with another default."""
-    with open(folder / "params.yaml", "w", encoding="utf-8") as file:
-        YAML().dump(changed(COMMITTED, changes), file)
-    return Record(folder)
 
 
 @pytest.mark.parametrize("config", sorted(ROOT.glob("configs/*.yaml")), ids=lambda path: path.stem)
@@ -63,31 +56,27 @@ def test_what_needs_another_machine_runs_only_where_it_is_named(tmp_path: Path) 
     assert set(due) - set(Record(folder).due()) == {"seed_2"}
 
 
-def test_figures_of_a_line_that_was_changed_since_count_as_missing(tmp_path: Path) -> None:
-    add_study(make_project(tmp_path), "budget_500", details())
-    record = Record(tmp_path)
-    assert "budget_500" in record.done
-    record.lines["budget_500"]["set"] = {"image_budget": 600_000}
-    assert record.load("budget_500") is None
-
-
-def test_figures_of_another_default_count_as_missing(tmp_path: Path) -> None:
-    add_study(make_project(tmp_path), "seed_2", details())
-    assert len(Record(tmp_path).seeds) == 2
+def test_figures_count_as_long_as_their_line_and_the_default_hold(tmp_path: Path) -> None:
+    folder = make_project(tmp_path)
+    add_study(folder, "seed_2", details())
+    record = Record(folder)
+    assert "seed_2" in record.done and len(record.seeds) == 2
+    record.lines["seed_2"]["set"] = {"seed": 3}
+    assert record.load("seed_2") is None
     # What the line sets itself, where it runs, and which training is shown are of no account.
-    assert len(with_default(tmp_path, {"seed": 5, "hardware.threads": 1, "training": "classic"}).seeds) == 2
-    assert len(with_default(tmp_path, {"loss.weight_decay": 0.1}).seeds) == 1
+    for changes, seeds in (
+        ({"seed": 5, "hardware.threads": 1, "training": "classic"}, 2),
+        ({"loss.weight_decay": 0.1}, 1),
+    ):
+        (folder / "params.yaml").write_text(yaml.safe_dump(changed(COMMITTED, changes)))
+        assert len(Record(folder).seeds) == seeds
 
 
 def test_intervals_are_students() -> None:
     assert interval([0.5]) == (0.5, None)
     # The standard error of 1, 2, 3 is 1 / sqrt(3); t with 2 degrees of freedom is 4.303.
-    mean, half_width = interval([1, 2, 3])
-    assert mean == 2 and half_width == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
-
-
-def test_what_luck_does_to_one_run_beside_the_mean_of_three() -> None:
-    # Variances of 1 and 3 points^2 pool to 2; Student's t with 4 degrees of freedom is 2.776.
+    assert interval([1, 2, 3]) == (2, pytest.approx(4.3027 / 3**0.5, rel=1e-4))
+    # One run beside the mean of three: variances of 1 and 3 points^2 pool to 2; t with 4 degrees of freedom is 2.776.
     groups = ((0.80, 0.81, 0.82), (0.79, 0.79, 0.82))
     assert luck_band(groups) == pytest.approx(0.02776 * (2 * 4 / 3) ** 0.5, rel=1e-3)
     assert luck_band([[0.8], [0.7]]) == 0

@@ -313,6 +313,15 @@ def test_one_cycle_rises_for_a_fifth_and_falls_to_zero():
     assert ClassicTraining(params, tiny_learner(params)).learning_rate(7) == 0.2
 
 
+@pytest.mark.parametrize(("method", "told"), [(ClassicTraining, [0.15]), (ReptileTraining, [0.3, 0.3])])
+def test_losses_are_told_how_far_the_training_is(method, told):
+    learner, found = tiny_learner(tiny_params()), []
+    for loss in learner.losses:
+        loss.register_forward_hook(lambda module, inputs, output: found.append(inputs[3]))
+    method(learner.params, learner).step(3)
+    assert found == [progress for progress in told for _ in learner.losses]
+
+
 @pytest.mark.parametrize("method", STAGES)
 @pytest.mark.parametrize("mining", ["random", "all", "hard"])
 def test_every_way_of_mining_learns(method, mining):

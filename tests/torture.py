@@ -1,8 +1,8 @@
 """Kill the pipeline wherever it is and compare every byte with an undisturbed run; feed the readers made-up input.
 
-    python tests/torture.py                            all of it, an hour on two cores
-    python tests/torture.py each_stage                 one part or several; the others' tallies are kept
-    python tests/torture.py --times 3 --fuzz 1         less of it, to look at; writes nothing
+    python tests/torture.py                       all of it, an hour on two cores
+    python tests/torture.py each_stage            one part or several; the others' tallies are kept
+    python tests/torture.py --times 3 --fuzz 1    less of it, to look at; writes nothing
 
 Each time, a fresh copy of the project runs `dvc repro` on the digits with a tiny network. At random moments, or in each
 stage in turn, it gets SIGKILL, SIGTERM or SIGINT, as a whole, or DVC alone, and is run again until it ends.
@@ -40,7 +40,7 @@ from oneshot.common.files import md5, read_json, write_json, write_text
 from oneshot.common.stage import run_stage
 from oneshot.record.lists import SIGNALS
 from oneshot.record.pages import write_pages
-from oneshot.record.runs import mirror_project, write_params
+from oneshot.record.runs import mirror_project, start, write_params
 
 TALLY = ROOT / "docs/torture.json"
 OUTPUTS = ("data/dataset", "data/split.json", "results", "metrics", "plots", "models")
@@ -48,23 +48,19 @@ PARAMS = TINY | {"image_budget": 24000}  # trainings of some seconds
 ENOUGH, ENOUGH_FUZZ = 50, 20  # runs, and times the made-up input, for a tally that is written down
 CUT = "a file of DVC's own cut short"
 MOST_KILLS = 3  # in one run, before it is left alone
+JOBS = 2  # runs at once, each on one core
+Kill = Callable[[Path, int, dict[str, float]], list[str]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Kill the pipeline wherever it is and compare bytes.")
     parser.add_argument("parts", nargs="*", help="of random_moments, each_stage, made_up_input; all if none is named")
-    parser.add_argument(
-        "--times", type=int, default=ENOUGH, help="runs killed at random moments (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the moments and signals (default: 0)")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at once, each on one core (default: 2)")
-    parser.add_argument(
-        "--fuzz", type=int, default=ENOUGH_FUZZ, help="times the made-up input of a test run (default: %(default)s)"
-    )
+    parser.add_argument("--times", type=int, default=ENOUGH, help="runs that are killed at random moments")
+    parser.add_argument("--fuzz", type=int, default=ENOUGH_FUZZ, help="times the made-up input of a test run")
     arguments = parser.parse_args()
     parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "random_moments": lambda: random_moments(arguments.times, arguments.seed, arguments.jobs),
-        "each_stage": lambda: each_stage(arguments.seed, arguments.jobs),
+        "random_moments": lambda: disturbed(at_random_moments, arguments.times),
+        "each_stage": lambda: disturbed(in_each_stage, 2),
         "made_up_input": lambda: made_up_input(arguments.fuzz),
     }
     for name in arguments.parts:
@@ -79,46 +75,38 @@ def main() -> None:
     print(f"written: {', '.join([TALLY.name, *write_pages(ROOT)])}")
 
 
-def random_moments(times: int, seed: int, jobs: int) -> dict[str, Any]:
-    """Kill so many runs up to MOST_KILLS times each, at random moments of the time that an undisturbed one takes."""
-
-    def kill(folder: Path, number: int, seconds: dict[str, float]) -> list[str]:
-        rng = random.Random(f"{seed} {number}")
-        kills = []
-        for _ in range(rng.randint(1, MOST_KILLS)):
-            process = start(folder)
-            try:
-                process.wait(timeout=rng.uniform(0.5, 0.9 * sum(seconds.values())))
-                break  # it was done before
-            except subprocess.TimeoutExpired:
-                kills += send(process, folder, rng.choice(SIGNALS), whole=rng.random() < 0.7)
-        return kills
-
-    return disturbed(kill, times, jobs)
+def at_random_moments(folder: Path, number: int, seconds: dict[str, float]) -> list[str]:
+    """Kill a run up to MOST_KILLS times, at random moments of the time that an undisturbed one takes."""
+    rng = random.Random(f"0 {number}")
+    kills = []
+    for _ in range(rng.randint(1, MOST_KILLS)):
+        process = begin(folder)
+        try:
+            process.wait(timeout=rng.uniform(0.5, 0.9 * sum(seconds.values())))
+            break  # it was done before
+        except subprocess.TimeoutExpired:
+            kills += send(process, folder, rng.choice(SIGNALS), whole=rng.random() < 0.7)
+    return kills
 
 
-def each_stage(seed: int, jobs: int) -> dict[str, Any]:
-    """Kill two runs in each of their stages, by each signal: one as a whole, in the other DVC alone."""
-
-    def kill(folder: Path, number: int, seconds: dict[str, float]) -> list[str]:
-        rng = random.Random(f"{seed} {number}")
-        stages = list(seconds)
-        kills = []
-        for place, stage in enumerate(stages):
-            for name in SIGNALS:
-                earlier = len(stages_in(log_of(folder)))
-                process = start(folder)
-                began = first_of(stages[place:], folder, process, earlier)
-                time.sleep(rng.uniform(0, 0.9 * seconds[stage]) if began == stage else 0)  # else: that one is done
-                if process.poll() is None:
-                    kills += send(process, folder, name, whole=number == 0, patience=0.5)
-        return kills
-
-    return disturbed(kill, 2, jobs)
+def in_each_stage(folder: Path, number: int, seconds: dict[str, float]) -> list[str]:
+    """Kill a run in each of its stages, by each signal: run 0 as a whole, in run 1 DVC alone."""
+    rng = random.Random(f"0 {number}")
+    stages = list(seconds)
+    kills = []
+    for place, stage in enumerate(stages):
+        for name in SIGNALS:
+            earlier = len(stages_in(log_of(folder)))
+            process = begin(folder)
+            began = first_of(stages[place:], folder, process, earlier)
+            time.sleep(rng.uniform(0, 0.9 * seconds[stage]) if began == stage else 0)  # else: that one is done
+            if process.poll() is None:
+                kills += send(process, folder, name, whole=number == 0, patience=0.5)
+    return kills
 
 
-def disturbed(kill: Callable[[Path, int, dict[str, float]], list[str]], times: int, jobs: int) -> dict[str, Any]:
-    """Disturb so many runs, `jobs` at once, and compare their bytes with those of a run that nobody disturbs.
+def disturbed(kill: Kill, times: int) -> dict[str, Any]:
+    """Disturb so many runs, and compare their bytes with those of a run that nobody disturbs.
 
     Args:
         kill: disturbs the run in a folder, given its number and the seconds of each stage of an undisturbed run;
@@ -127,7 +115,7 @@ def disturbed(kill: Callable[[Path, int, dict[str, float]], list[str]], times: i
     Raises:
         UserError: one ends with other bytes, or not at all.
     """
-    with tempfile.TemporaryDirectory(prefix="torture-") as scratch, ThreadPool(jobs) as pool:
+    with tempfile.TemporaryDirectory(prefix="torture-") as scratch, ThreadPool(JOBS) as pool:
         expected, seconds = undisturbed(Path(scratch) / "undisturbed")
 
         def one(number: int) -> list[str]:
@@ -143,19 +131,15 @@ def disturbed(kill: Callable[[Path, int, dict[str, float]], list[str]], times: i
             return kills
 
         tally: Counter[str] = Counter()
-        same = 0
-        for kills_of_one in tqdm(
-            pool.imap_unordered(one, range(times)), total=times, desc="disturbed runs", unit="run", dynamic_ncols=True
-        ):
-            tally.update(kills_of_one)
-            same += 1
-    cut, kills = tally.pop(CUT, 0), tally.total()
-    print(f"{same} of {times} disturbed runs ended with the bytes of an undisturbed one; {kills} kills")
+        for kills in tqdm(pool.imap_unordered(one, range(times)), total=times, desc="disturbed runs", unit="run"):
+            tally.update(kills)
+    cut = tally.pop(CUT, 0)
+    print(f"{times} disturbed runs ended with the bytes of an undisturbed one; {tally.total()} kills")
     return {
         "runs": times,
-        "same_bytes": same,
+        "same_bytes": times,
         "files_compared": len(expected),
-        "kills": kills,
+        "kills": tally.total(),
         "dvc_files_cut_short": cut,
         "kills_by_signal_and_stage": dict(sorted(tally.items())),
     }
@@ -167,7 +151,8 @@ def made_up_input(factor: int) -> dict[str, int]:
     Raises:
         UserError: one failed.
     """
-    command = [sys.executable, "-m", "pytest", "-m", "fuzz", "--hypothesis-show-statistics", "-p", "no:cacheprovider"]
+    options = "-m pytest -m fuzz -n 0 --hypothesis-show-statistics -p no:cacheprovider"
+    command = [sys.executable, *options.split()]
     environment = os.environ | {"ONESHOT_FUZZ": str(factor)}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -202,18 +187,16 @@ def make_project(folder: Path) -> None:
     write_text(folder / "log.txt", "")
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
+def begin(folder: Path) -> subprocess.Popen[bytes]:
     """`dvc repro` in a process group of its own."""
-    environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
     with open(folder / "log.txt", "ab") as log:
-        command = [sys.executable, "-m", "dvc", "repro"]
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+        return start(folder, stdout=log, stderr=log, start_new_session=True)
 
 
 def undisturbed(folder: Path) -> tuple[dict[str, str], dict[str, float]]:
     """The contents of a run that nobody disturbs, and the seconds of each stage in it, in order."""
     make_project(folder)
-    process = start(folder)
+    process = begin(folder)
     began: dict[str, float] = {}
     while process.poll() is None:
         for stage in stages_in(log_of(folder)):
@@ -235,13 +218,11 @@ def first_of(stages: list[str], folder: Path, process: subprocess.Popen[bytes], 
     return None
 
 
-def send(
-    process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool, patience: float | None = None
-) -> list[str]:
+def send(process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool, patience: float = 0) -> list[str]:
     """Send a signal to DVC, or to it and its stage, and wait for their end.
 
     Args:
-        patience: seconds after which DVC and its stage get SIGKILL where they still run; None: they may go on, as DVC
+        patience: seconds after which DVC and its stage get SIGKILL where they still run; 0: they may go on, as DVC
             does when it alone gets Ctrl-C.
 
     Returns:
@@ -249,7 +230,7 @@ def send(
         are then removed, as the README says.
     """
     sent = [strike(process, folder, name, whole)]
-    if patience is not None:
+    if patience:
         try:
             process.wait(timeout=patience)
         except subprocess.TimeoutExpired:
@@ -290,7 +271,7 @@ def finish(folder: Path, kills: list[str]) -> None:
         UserError: it fails.
     """
     for attempt in range(3):  # a run that was told to stop may have to be asked twice
-        if start(folder).wait(timeout=600) == 0:
+        if begin(folder).wait(timeout=600) == 0:
             return
         time.sleep(2 * (attempt + 1))
     raise UserError(f"after {', '.join(kills)}: `dvc repro` fails: {log_of(folder)[-800:]}")
@@ -302,10 +283,7 @@ def stages_in(log: str) -> list[str]:
 
 
 def wait_for_the_end(folder: Path, process: subprocess.Popen[bytes], kill: str, most: float = 300) -> None:
-    """Wait until DVC has ended, and any stage that it left behind: a training stops by itself when DVC is gone.
-
-    Told to stop with Ctrl-C alone, DVC lets its stage end first.
-    """
+    """Wait until DVC has ended, and any stage that it left behind; told to stop alone, DVC lets its stage end first."""
     end = time.monotonic() + most
     while process.poll() is None or running_in(folder):
         if time.monotonic() > end:

@@ -6,10 +6,11 @@ What each parameter means, its unit or range and the reference's value stand bes
 
 from __future__ import annotations
 
+import copy
 import difflib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -91,6 +92,15 @@ def names_of(model: type[BaseModel]) -> list[str]:
         else:
             names.append(name)
     return names
+
+
+def changed(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of parameters in groups, with others by their full names."""
+    values = copy.deepcopy(values)
+    for name, value in changes.items():
+        group, _, key = name.rpartition(".")
+        (values[group] if group else values)[key] = value
+    return values
 
 
 def shown(value: Any) -> str:

@@ -99,8 +99,8 @@ class ClassPool:
             )
         return rng.choice(len(self), count, replace=False)
 
-    def class_batches(self, rng: np.random.Generator, classes: np.ndarray, size: int, steps: int) -> list[Batch]:
-        """`steps` batches of `size` images, equally many of each class in `classes`, class after class.
+    def pk_batches(self, rng: np.random.Generator, classes: np.ndarray, size: int, steps: int) -> list[Batch]:
+        """`steps` P x K batches of `size` images: K of each of the P `classes`, class after class (Hermans 2017).
 
         Through the steps each class's images come in random order, none again before all came once.
         """

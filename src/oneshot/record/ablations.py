@@ -1,37 +1,40 @@
-"""Short runs that are judged on validation classes: what each change brings, and the searches for the default."""
+"""Short runs that are judged on validation classes: what each change of the recipe costs or brings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import matplotlib.pyplot as plt
 
-from oneshot.common.files import read_table
-from oneshot.record.markdown import estimated, percent, table
+from oneshot.record.markdown import percent, table
 from oneshot.record.statistics import luck_band
 from oneshot.record.studies import NotRun, Record, Study
 from oneshot.report.comparison import METHODS, headlines
 from oneshot.report.plots import COLOURS, save
 
 BASE, SEEDS = "ablation_none", "ablation_seed_"  # the short run that changes nothing, and it with other random numbers
+# What the names of a table's lines begin with, and the trainings that it shows.
+TABLES = {
+    "recipe": (("ablation_",), METHODS),
+    "reptile": ((BASE, "meta_"), ("meta",)),
+    "longer": ((BASE, "twice_", "four_times_"), METHODS),
+}
 
 
-def recipe(record: Record) -> str:
-    """What each part of the recipe brings."""
-    return _changes(record, [name for name in _short(record) if name.startswith("ablation_")])
-
-
-def reptile(record: Record) -> str:
-    """What makes Reptile work or break."""
-    return _changes(record, [BASE, *(name for name in _short(record) if name.startswith("meta_"))], ["meta"])
-
-
-def longer(record: Record) -> str:
-    """What more images bring."""
-    return _changes(record, [BASE, *(name for name in _short(record) if not name.startswith(("ablation_", "meta_")))])
+def changes(record: Record, kind: str) -> str:
+    """What each short run of one of TABLES gives, by what it changes, beside the one that changes nothing."""
+    beginnings, methods = TABLES[kind]
+    rows = []
+    for name, study in _short(record).items():
+        if name.startswith(beginnings):
+            figures = [headlines(study[method])[key] for method in methods for key in ("triplet", "one_shot")]
+            changed = (f"`{key}: {_yaml(value)}`" for key, value in record.lines[name]["set"].items())
+            images = f"{study['meta']['record']['images']:,}"
+            rows.append([", ".join(changed) or "nothing", study["why"], *map(percent, figures), images])
+    heading = [f"{method}, {words}" for method in methods for words in ("triplet", "one-shot")]
+    return table(["changed", "why", *heading, "images"], rows)
 
 
 def luck(record: Record) -> str:
@@ -70,41 +73,6 @@ def draw(record: Record, path: Path) -> None:
     save(figure, path)
 
 
-def search(record: Record) -> str:
-    """Short runs, in the order in which they were made: what differed from the default of their time."""
-    rows = []
-    for row in read_table(record.root / "studies/search.csv"):
-        figures = [percent(row[key]) for key in ("triplet", "one_shot", "five_shot")]
-        rows.append([row["method"], f"`{row['changed']}`", f"{row['images']:,}", *figures])
-    return table(["training", "changed", "images", "triplet, %", "one-shot, %", "five-shot, %"], rows)
-
-
-def criteria(record: Record) -> str:
-    """What each criterion of the threshold loses against the best one: the table of scripts/search_threshold.py."""
-    lines = read_table(record.root / "studies/thresholds.csv")
-    keys = [key for key in lines[0] if key in ("balanced", "eer") or key.startswith("fpr_")]
-    rows = [
-        [row["method"], f"{row['images']:,}", f"{row['best_fpr_seen']:.3f}", *(percent(row[key]) for key in keys)]
-        for row in lines
-    ]
-    heading = ["training", "images", "FPR on seen classes of the best threshold"]
-    return table([*heading, *(key.replace("fpr_", "FPR ") for key in keys)], rows)
-
-
-def adaptation(record: Record) -> str:
-    """Gains by learning rate and steps, of each training and number of images: scripts/search_adaptation.py."""
-    lines = read_table(record.root / "studies/adaptation.csv")
-    places = list(dict.fromkeys((row["method"], row["shots"]) for row in lines))
-    pairs = dict.fromkeys((row["learning_rate"], row["steps"]) for row in lines)
-    rows = []
-    for rate, steps in pairs:
-        mine = {(r["method"], r["shots"]): r for r in lines if (r["learning_rate"], r["steps"]) == (rate, steps)}
-        cells = [estimated(mine[place]["gain"], mine[place]["ci95"]) for place in places]
-        rows.append([str(rate), str(steps), percent(mean(row["gain"] for row in mine.values())), *cells])
-    heading = [f"{method}, {shots} image{'' if str(shots) == '1' else 's'}" for method, shots in places]
-    return table(["learning rate", "steps", "mean", *heading], rows)
-
-
 def _short(record: Record) -> dict[str, Study]:
     """The lines that start from configs/ablation.yaml and have figures."""
     lines = record.lines
@@ -116,20 +84,7 @@ def _short(record: Record) -> dict[str, Study]:
 
 def _unchanged(short: dict[str, Study], method: str) -> list[float]:
     """Triplet accuracy of the short run that changes nothing, once for each seed."""
-    names = [name for name in short if name == BASE or name.startswith(SEEDS)]
-    return [headlines(short[name][method])["triplet"] for name in names]
-
-
-def _changes(record: Record, names: list[str], methods: Sequence[str] = METHODS) -> str:
-    """What each short run gives, by what it changes, beside the one that changes nothing."""
-    rows = []
-    for name in names:
-        study, changed = record.done[name], record.lines[name]["set"]
-        figures = [headlines(study[method])[key] for method in methods for key in ("triplet", "one_shot")]
-        shown = ", ".join(f"`{key}: {_yaml(value)}`" for key, value in changed.items()) or "nothing"
-        rows.append([shown, study["why"], *map(percent, figures), f"{study['meta']['record']['images']:,}"])
-    heading = [f"{method}, {words}" for method in methods for words in ("triplet", "one-shot")]
-    return table(["changed", "why", *heading, "images"], rows)
+    return [headlines(study[method])["triplet"] for name, study in short.items() if name.startswith((BASE, SEEDS))]
 
 
 def _yaml(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Lists of what there is: parameters, metrics, modules, and what was tried to break the pipeline."""
+"""Lists of what there is: parameters, metrics, packages, searches, and what was tried to break the pipeline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oneshot.common.errors import UserError
-from oneshot.common.files import read_json
+from oneshot.common.files import read_json, read_table
 from oneshot.record.markdown import table
 from oneshot.record.studies import NotRun, Record
 from oneshot.report.comparison import HEADLINES
@@ -22,6 +22,17 @@ FOLDERS = {
 }
 GROUP = re.compile(r"(\w+):(?: +# (.+))?")
 PARAMETER = re.compile(r"( *)(\w+): (.*?\S) +# (.+?)(?: \[([^\[\]]+)\])?")
+# A table in studies/ -> heading -> how a cell is written; fractions of 1 in %, without the sign.
+SEARCHES = {
+    "search": {"training": "{method}", "changed": "`{changed}`", "images": "{images:,}"}
+    | {key.replace("_", "-"): f"{{{key}:.2%}}" for key in ("triplet", "one_shot", "five_shot")},
+    "threshold": {"training": "{method}", "images": "{images:,}", "FPR of the best": "{best_fpr_seen:.3f}"}
+    | {"balanced": "{balanced:.2%}", "eer": "{eer:.2%}"}
+    | {f"FPR 0.{rate}": f"{{fpr_{rate}:.2%}}" for rate in (10, 12, 14, 16, 18, 20, 22, 25)},
+    "adaptation": {"training": "{method}", "learning rate": "{learning_rate:g}", "steps": "{steps}"}
+    | {"mean": "{mean:.2%}"}
+    | {f"{shots} image{'s' * (shots != 1)}": f"{{adapted_{shots}:.2%}}" for shots in (1, 2, 5, 10, 30, "all")},
+}
 
 
 def parameters(record: Record) -> str:
@@ -36,8 +47,8 @@ def parameters(record: Record) -> str:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         if found := GROUP.fullmatch(line):
-            group = found[1]
-            parts.append((f"### {group}\n\n{_sentence(found[2] or '')}".rstrip(), []))
+            group, about = found[1], found[2] or ""
+            parts.append((f"### {group}\n\n" + (f"{about[0].upper()}{about[1:]}.\n\n" if about else ""), []))
             continue
         if not (found := PARAMETER.fullmatch(line)):
             raise UserError(f"params.yaml: found {line!r}; must be `name: value # meaning [the reference's value]`")
@@ -45,7 +56,7 @@ def parameters(record: Record) -> str:
         full_name = f"{group}.{name}" if indent else name
         parts[-1][1].append([f"`{full_name}`", f"`{value}`", meaning, theirs or ""])
     heading = ["parameter", "default", "meaning", "reference"]
-    return "\n\n".join(f"{title}\n\n{table(heading, rows)}".strip() for title, rows in parts if rows)
+    return "\n\n".join(title + table(heading, rows) for title, rows in parts if rows)
 
 
 def metric_keys(record: Record) -> str:
@@ -55,38 +66,28 @@ def metric_keys(record: Record) -> str:
 
 
 def code_map(record: Record) -> str:
-    """Packages, and under each its modules, with the first line of their docstrings."""
+    """Packages and folders, what each is for, and its modules."""
     source = record.root / "src/oneshot"
-    packages = [source, *sorted(path.parent for path in source.glob("*/__init__.py"))]
-    about = {path: _docstring(path / "__init__.py") for path in packages}
-    about |= {record.root / name: words for name, words in FOLDERS.items()}
+    about = {file.parent: _docstring(file) for file in [source / "__init__.py", *sorted(source.glob("*/__init__.py"))]}
     rows = []
-    for folder, words in about.items():
+    for folder, words in (about | {record.root / name: words for name, words in FOLDERS.items()}).items():
         name = folder.relative_to(record.root).as_posix()
-        rows.append([f"**[{name}](../{name})**", f"**{words}**"])
-        modules = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
-        rows += [[f"[{path.name}](../{name}/{path.name})", _docstring(path)] for path in modules]
-    return table(["where", "what it is for"], rows)
+        modules = [path.stem for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
+        links = ", ".join(f"[{module}](../{name}/{module}.py)" for module in modules)
+        rows.append([f"[{name.removeprefix('src/oneshot/')}](../{name})", words, links])
+    return table(["where", "what it is for", "modules"], rows)
 
 
-def random_kills(record: Record) -> str:
-    """Kills at random moments, by stage and signal."""
-    return _kills(record, "random_moments")
+def search(record: Record, name: str) -> str:
+    """A table in studies/."""
+    columns = SEARCHES[name]
+    rows = read_table(record.root / f"studies/{name}.csv")
+    cells = [[cell.format_map(row).removesuffix("%") for cell in columns.values()] for row in rows]
+    return table(list(columns), cells)
 
 
-def stage_kills(record: Record) -> str:
-    """Kills in each stage, by stage and signal."""
-    return _kills(record, "each_stage")
-
-
-def made_up_input(record: Record) -> str:
-    """Made-up and damaged files and values, by the words of the tests that try them."""
-    tried = _tally(record)["made_up_input"]
-    words = f"{sum(tried.values()):,} made-up or damaged files and values, each read or refused in one line:"
-    return f"{words}\n\n{table(['what', 'tried'], [[name, f'{count:,}'] for name, count in tried.items()])}"
-
-
-def _kills(record: Record, part: str) -> str:
+def kills(record: Record, part: str) -> str:
+    """Kills at random moments or in each stage, by stage and signal."""
     tally = _tally(record)[part]
     by_place: dict[str, Counter[str]] = {}
     for kind, count in tally["kills_by_signal_and_stage"].items():
@@ -95,19 +96,21 @@ def _kills(record: Record, part: str) -> str:
     rows = [[stage, *(str(counts[name]) for name in SIGNALS)] for stage, counts in sorted(by_place.items())]
     words = (
         f"**{tally['same_bytes']} of {tally['runs']}** runs, killed {tally['kills']} times in all, ended with the same "
-        f"bytes in {tally['files_compared']} files. {_cut_short(tally.get('dvc_files_cut_short', 0))}Killed in:"
+        f"bytes in {tally['files_compared']} files."
     )
-    return f"{words}\n\n{table(['stage', *SIGNALS], rows)}"
+    if cut := tally.get("dvc_files_cut_short"):
+        words += (
+            f" {cut} of the kills hit DVC while it wrote a file of its own, `dvc.lock` or `.dvc/tmp/rwlock`. It could "
+            "not read that file then, which was removed; DVC's cache gave back what was done."
+        )
+    return f"{words} Killed in:\n\n{table(['stage', *SIGNALS], rows)}"
 
 
-def _cut_short(times: int) -> str:
-    """A sentence on the kills that left half-written files of DVC's own."""
-    if not times:
-        return ""
-    return (
-        f"{times} of the kills hit DVC while it wrote a file of its own, `dvc.lock` or `.dvc/tmp/rwlock`. It could not "
-        "read that file then, which was removed; DVC's cache gave back what was done. "
-    )
+def made_up_input(record: Record) -> str:
+    """Made-up and damaged files and values, by the words of the tests that try them."""
+    tried = _tally(record)["made_up_input"]
+    words = f"{sum(tried.values()):,} made-up or damaged files and values, each read or refused in one line:"
+    return f"{words}\n\n{table(['what', 'tried'], [[name, f'{count:,}'] for name, count in tried.items()])}"
 
 
 def _tally(record: Record) -> dict[str, Any]:
@@ -120,7 +123,3 @@ def _tally(record: Record) -> dict[str, Any]:
 def _docstring(path: Path) -> str:
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return text.split("\n")[0]
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}." if text else ""

@@ -32,34 +32,23 @@ PARTS: dict[str, Callable[[Record], str]] = {
     "thresholds": tables.thresholds,
     "near_duplicates": tables.near_duplicates,
     "missing": beside.missing,
-    "draws": partial(beside.beside, runs=beside.DRAWS),
-    "triplet_alone": partial(beside.beside, runs=beside.TRIPLET_ALONE),
-    "scaled": partial(beside.beside, runs=beside.SCALED),
-    "scaled_thresholds": beside.reference_scaled,
-    "fewer_images": partial(beside.beside, runs=beside.FEWER_IMAGES),
-    "splits": partial(beside.beside, runs=beside.SPLITS),
-    "shared_classes": partial(beside.shared_classes, runs=beside.SPLITS),
-    "warm_start": partial(beside.beside, runs=beside.WARM_START),
+    **{name: partial(beside.beside, kind=name) for name in beside.RUNS},
     "cifar_fs": beside.cifar_fs,
     "luck": ablations.luck,
-    "recipe": ablations.recipe,
-    "reptile": ablations.reptile,
-    "longer": ablations.longer,
-    "search": ablations.search,
-    "criteria": ablations.criteria,
-    "adaptation": ablations.adaptation,
+    **{name: partial(ablations.changes, kind=name) for name in ablations.TABLES},
+    **{name: partial(lists.search, name=name) for name in lists.SEARCHES},
     "speed": speed.summary,
-    "equal_learning": speed.equal_learning,
     "scaling": speed.scaling,
     "memory": speed.memory,
-    "random_kills": lists.random_kills,
-    "stage_kills": lists.stage_kills,
+    "random_kills": partial(lists.kills, part="random_moments"),
+    "stage_kills": partial(lists.kills, part="each_stage"),
     "made_up_input": lists.made_up_input,
     "parameters": lists.parameters,
     "metric_keys": lists.metric_keys,
     "code": lists.code_map,
 }
 MARK = re.compile(r"<!-- (\w+):(begin|end) -->")
+GENERATED = re.compile(r"<!-- (\w+):begin -->(?:(?!<!-- \w+:).)*<!-- \1:end -->", re.DOTALL)
 
 
 def write_pages(root: Path) -> list[str]:
@@ -86,16 +75,13 @@ def filled(text: str, page: str, record: Record) -> str:
     Raises:
         UserError: a mark without its other, an unknown part, or a file that cannot be read.
     """
-    pieces = MARK.split(text)  # text, then name, begin or end, and text, as often as there are marks
-    result = pieces[0]
-    names, kinds, texts = pieces[1::3], pieces[2::3], pieces[3::3]
-    if kinds != ["begin", "end"] * (len(kinds) // 2) or names[::2] != names[1::2]:
+    if MARK.search(GENERATED.sub("", text)):
         raise UserError(f"{page}: each `<!-- name:begin -->` must have its `<!-- name:end -->`, and no other between")
-    for place, name in enumerate(names[::2]):
-        if name not in PARTS:
-            raise UserError(f"{page}: has no part {name}; there are {', '.join(PARTS)}")
-        result += f"<!-- {name}:begin -->\n\n{part(name, record)}\n\n<!-- {name}:end -->{texts[2 * place + 1]}"
-    return result
+    if unknown := {name for name, _ in MARK.findall(text)} - set(PARTS):
+        raise UserError(f"{page}: has no part {min(unknown)}; there are {', '.join(PARTS)}")
+    return GENERATED.sub(
+        lambda found: f"<!-- {found[1]}:begin -->\n\n{part(found[1], record)}\n\n<!-- {found[1]}:end -->", text
+    )
 
 
 def part(name: str, record: Record) -> str:

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML, YAMLError  # comes with DVC; keeps comments
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_bytes, write_text
-from oneshot.common.params import names_of, unknown
+from oneshot.common.params import changed, names_of, unknown
 from oneshot.params import Params, check_params
 from oneshot.report.comparison import flat
 from oneshot.sources.datasets import DATASETS
@@ -116,24 +116,27 @@ def write_params(root: Path, path: Path, overrides: dict[str, Any]) -> None:
     yaml.width = 1000
     params = yaml.load(root / "params.yaml")
     known = names_of(Params)
-    for name, value in overrides.items():
+    for name in overrides:
         if name not in known:
             raise UserError(f"{name}: {unknown(name, known)}")
-        group, _, key = name.rpartition(".")
-        (params[group] if group else params)[key] = value
     text = io.StringIO()
-    yaml.dump(params, text)
+    yaml.dump(changed(params, overrides), text)
     write_text(path, text.getvalue())
     check_params(path)
 
 
-def repro(folder: Path, *targets: str) -> int:
-    """`dvc repro` in `folder` with this Python, whose exit code it returns; its output passes through."""
+def start(folder: Path, *targets: str, **options: Any) -> subprocess.Popen[bytes]:
+    """`dvc repro` in `folder` with this Python, begun with these options of Popen."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    command = [sys.executable, "-m", "dvc", "repro", *targets]
+    return subprocess.Popen(command, cwd=folder, env=os.environ | {"PATH": path}, **options)
+
+
+def repro(folder: Path, *targets: str) -> int:
+    """Let `dvc repro` in `folder` come to its end, and return its exit code; its output passes through."""
     # Ctrl-C reaches DVC and its stage directly; this process waits until they have ended in good order.
     signal.signal(signal.SIGINT, lambda number, frame: None)
-    command = [sys.executable, "-m", "dvc", "repro", *targets]
-    with subprocess.Popen(command, cwd=folder, env=os.environ | {"PATH": path}) as process:
+    with start(folder, *targets) as process:
         # SIGTERM reaches this process alone; DVC must not go on without it.
         signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
         return process.wait()

@@ -10,7 +10,7 @@ import numpy as np
 from oneshot.record.markdown import estimated, percent, table
 from oneshot.record.statistics import bootstrap, interval
 from oneshot.record.studies import Record, Study
-from oneshot.report.comparison import HEADLINES, METHODS, flat, headlines
+from oneshot.report.comparison import HEADLINES, METHODS, flat, headlines, held_out
 
 GAP = "meta - classic"
 WORDS = {key: words for key, (_, words) in HEADLINES.items() if key != "threshold"}  # of the headlines that are in %
@@ -68,7 +68,7 @@ def single(record: Record) -> str:
         if key == "threshold":
             rows.append([words, f"`{key}`", *(f"{value:.3f}" for value in values), ""])
             continue
-        home = path.format(held_out=_held_out(record.default)).removesuffix(".accuracy")
+        home = path.format(held_out=held_out(record.default["classic"])).removesuffix(".accuracy")
         widths = [flat(record.default[method]).get(f"{home}.ci95") for method in METHODS]
         cells = [estimated(*pair) for pair in zip(values, widths, strict=True)]
         rows.append([words, f"`{key}`", *cells, f"{100 * (values[1] - values[0]):+.2f}"])
@@ -77,7 +77,7 @@ def single(record: Record) -> str:
 
 def adapted(record: Record) -> str:
     """Triplet and binary accuracy as trained, and after adaptation to one class on K of its images."""
-    group = _held_out(record.default)
+    group = held_out(record.default["classic"])
     rows = []
     for words, home in {"none: as trained": (), **{name: (f"adapted_{name}",) for name in _shots(record)}}.items():
         cells = []
@@ -94,7 +94,7 @@ def episodes(record: Record) -> str:
     figures = {method: flat(record.default[method]) for method in METHODS}
     rows = []
     for shots in _shots(record):
-        home = f"adapted_{shots}.{_held_out(record.default)}"
+        home = f"adapted_{shots}.{held_out(record.default['classic'])}"
         for key in (key for key in figures["classic"] if re.fullmatch(rf"{home}\.\w+_shot\.accuracy", key)):
             for words, one in (("as trained", key.partition(".")[2]), ("adapted", key)):
                 width = one.removesuffix("accuracy") + "ci95"
@@ -146,7 +146,7 @@ def thresholds(record: Record) -> str:
         "binary_accuracy_best": "the best single one, known in hindsight",
         "binary_accuracy_own_thresholds": "the best one for each class, known in hindsight",
     }
-    figures = [record.default[method][_held_out(record.default)] for method in METHODS]
+    figures = [record.default[method][held_out(record.default["classic"])] for method in METHODS]
     rows = [[words, *(percent(of_method[key]) for of_method in figures)] for key, words in kinds.items()]
     return table(["threshold", *METHODS], rows)
 
@@ -154,18 +154,13 @@ def thresholds(record: Record) -> str:
 def near_duplicates(record: Record) -> str:
     """How much do test images that training all but knows flatter the figures?"""
     rows = []
-    for group in ("seen", _held_out(record.default)):
+    for group in ("seen", held_out(record.default["classic"])):
         for key in ("triplet_accuracy", "binary_accuracy"):
             homes = [record.default[m].get(home, {}) for m in METHODS for home in (group, f"{group}_distinct")]
             rows.append([f"{key.replace('_', ' ')}, {group} classes", *(percent(home.get(key)) for home in homes)])
     count = record.default["classic"]["near_duplicates"]
     heading = [f"{method}, {kind}" for method in METHODS for kind in ("all test images", f"without these {count}")]
     return table(["in %", *heading], rows)
-
-
-def _held_out(run: Study) -> str:
-    """The group of classes that the headlines are of."""
-    return "unseen" if "unseen" in run["classic"] else "validation"
 
 
 def _shots(record: Record) -> list[str]:

@@ -46,7 +46,7 @@ class Learner(nn.Module):
 
     def batches(self, rng: np.random.Generator, classes: np.ndarray, steps: int) -> list[Batch]:
         """`steps` batches over `classes`, laid out as the way of mining needs them."""
-        draw = self.pool.triplet_batches if self.params.loss.mining == "random" else self.pool.class_batches
+        draw = self.pool.triplet_batches if self.params.loss.mining == "random" else self.pool.pk_batches
         return draw(rng, classes, self.params.batch.size, steps)
 
     def loss(self, batch: Batch, classes: np.ndarray, progress: float, rng: np.random.Generator) -> Tensor:

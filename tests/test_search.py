@@ -1,0 +1,47 @@
+"""The searches on validation classes: how far to adapt, and which threshold to take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import search
+from helpers import make_context
+
+from oneshot.data.dataset import Dataset
+from oneshot.evaluation.context import Context
+
+
+@pytest.fixture
+def context(tmp_path: Path, small: Dataset) -> Context:
+    return make_context(tmp_path, small, {"split.validation_classes": 2, "evaluation.unseen": False})
+
+
+def test_one_pair_is_chosen_by_its_mean_gain_and_no_steps_where_none_gains() -> None:
+    gains = {(1.0, 5): (0.01, 0.06), (3.0, 20): (0.04, 0.04), (10.0, 20): (-0.02, 0.07)}
+    rows = [
+        {"learning_rate": rate, "steps": steps, "mean": gain} for (rate, steps), both in gains.items() for gain in both
+    ]
+    assert search.choose(rows) == (3.0, 20)
+    assert search.choose([row | {"mean": -0.1} for row in rows])[1] == 0
+
+
+def test_gains_are_those_of_validation_classes(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "LEARNING_RATES", {"map": (0.0001, 1.0)})
+    monkeypatch.setattr(search, "STEPS", (2,))
+    hardly, more = search.adaptation(context)
+    assert list(hardly) == ["learning_rate", "steps", "mean", "adapted_1", "adapted_5", "adapted_all"]
+    assert all(abs(hardly[key]) < 0.005 for key in list(hardly)[2:])  # hardly a step, hardly a change
+    assert any(abs(more[key]) > 0.001 for key in list(more)[2:])
+
+
+def test_the_best_rate_loses_nothing(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    context.about["images"] = 1
+    (found,) = search.threshold(context)
+    assert 0.5 <= found["best_accuracy"] <= 1 and 0 <= found["best_fpr_seen"] <= 1
+    lost = {name: value for name, value in found.items() if name.startswith(("balanced", "eer", "fpr"))}
+    assert all(0 <= value <= 0.5 for value in lost.values()) and len(lost) == 2 + len(search.FPRS)
+    # The rate is rounded: a rate a little above it lets the threshold down to the best one, and hardly further.
+    monkeypatch.setattr(search, "FPRS", (found["best_fpr_seen"] + 0.0001,))
+    (lost_at_best,) = (value for name, value in search.threshold(context)[0].items() if name.startswith("fpr"))
+    assert lost_at_best < 0.03 and lost_at_best <= max(lost.values())
