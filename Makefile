@@ -1,5 +1,5 @@
 # Everything a person types that is not `dvc ...`. Needs git, make and Python 3.11.4 to 3.14.
-# Without make: see "Without make" in README.md.
+# Without make: see "Without make" in docs/how-to.md.
 
 SHELL := /bin/sh
 VENV := .venv
@@ -48,7 +48,7 @@ experiments: $(INSTALLED) ## a table of the experiments that `dvc exp run` made:
 pages: $(INSTALLED) ## write the tables in README.md and docs/ anew, after `dvc repro` or a change of parameters or modules
 	@$(BIN)/python scripts/write_pages.py
 
-figures: $(INSTALLED) ## draw the pictures anew that explain the method in README.md, and take those in examples/ from the data
+figures: $(INSTALLED) ## draw the pictures anew that explain the method in docs/, and take those in examples/ from the data
 	@$(BIN)/python scripts/draw_figures.py
 
 report: $(INSTALLED) ## all pictures and tables of the last run in one file, report.html, that needs no network

@@ -195,7 +195,7 @@ def scaling(trainers: Trainers, rounds: int) -> dict[str, dict[str, dict[str, fl
     """Microseconds an image as one size changes: those of a table take turns."""
     images = 1920
     steps = images // trainers.params.batch.size
-    few: dict[str, Any] = {"classic.batch_classes": 8}
+    few: dict[str, Any] = {"classic.batch_classes": 8, "reptile.task_classes": 8}
     five = {"reptile.inner_steps": 5}
     tables: dict[str, tuple[tuple[int, ...], Callable[[int], Work]]] = {
         "batch_size": ((32, 64, 128, 384, 640), lambda n: trainers.classic(images // n, **few, **{"batch.size": n})),

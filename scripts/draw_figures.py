@@ -104,15 +104,16 @@ def pipeline(path: Path) -> None:
             if y < 7:
                 _arrow(axes, (x, y + 0.86), (x, y + 0.45))
         _arrow(axes, (x, 1.6), (x, 1.2), colour)
+    _text(axes, (2.2, 0.77), "tables and pictures of both", ha="left")
     ends = (
-        (0.35, "compare", "classic beside meta, in tables and pictures", "metrics/*.json   plots/comparison"),
-        (-0.65, "export", "both networks, small, with model cards", "models/*"),
+        (0.15, 0.35, 9.7, INK, "compare", "metrics/*.json   plots/comparison"),
+        (0.15, -0.65, 4.75, COLOURS["classic"], "export@classic", "models/classic.*"),
+        (5.1, -0.65, 4.75, COLOURS["meta"], "export@meta", "models/meta.*"),
     )
-    for y, name, what, file in ends:
-        _box(axes, (0.15, y), 9.7, 0.83, "white", INK)
-        _text(axes, (0.5, y + 0.42), name, NAME, weight="bold", ha="left")
-        _text(axes, (2.2, y + 0.42), what, ha="left")
-        _text(axes, (9.55, y + 0.42), file, FILE, family="monospace", color=GREY, ha="right")
+    for x, y, width, colour, name, file in ends:
+        _box(axes, (x, y), width, 0.83, "white", colour)
+        _text(axes, (x + 0.25, y + 0.42), name, NAME, weight="bold", ha="left")
+        _text(axes, (x + width - 0.25, y + 0.42), file, FILE, family="monospace", color=GREY, ha="right")
     save(figure, path)
 
 

@@ -51,7 +51,7 @@ def test_filling_changes_generated_parts_alone(tmp_path: Path) -> None:
         ("<!-- seeds:begin -->", "page.md: each"),
         ("<!-- seeds:end --><!-- seeds:begin -->", "page.md: each"),
         ("<!-- seeds:begin --><!-- luck:begin --><!-- luck:end --><!-- seeds:end -->", "page.md: each"),
-        ("<!-- sneeze:begin --><!-- sneeze:end -->", "page.md: has no part sneeze; there are seeds, "),
+        ("<!-- sneeze:begin --><!-- sneeze:end -->", "page.md: has no part sneeze; there are "),
     ],
 )
 def test_a_mistake_in_the_marks_is_named(tmp_path: Path, text: str, words: str) -> None:
@@ -85,13 +85,9 @@ def test_tables_of_one_run(tmp_path: Path) -> None:
     record = Record(make_project(tmp_path))
     for name, pieces in OF_ONE_RUN.items():
         assert [piece for piece in pieces if piece not in part(name, record)] == []
-
-
-def test_tables_where_nothing_is_measured_on_unseen_classes(tmp_path: Path) -> None:
-    folder = make_project(tmp_path)
     for method in ("classic", "meta"):
-        write_json(folder / f"metrics/details/{method}.json", details(group="validation"))
-    record = Record(folder)
+        write_json(tmp_path / f"metrics/details/{method}.json", details(group="validation"))
+    record = Record(tmp_path)
     assert "| `triplet` | 90.00 | 90.00 | +0.00 |" in part("single", record)
     assert "`adapted_1.validation.one_shot.accuracy`" in part("episodes", record)
 
@@ -138,9 +134,13 @@ def test_ablations_are_shown_by_what_they_change(tmp_path: Path) -> None:
     assert "less than 7.45 points" in part("luck", record)
 
 
-def test_every_parameter_is_listed(committed: Record) -> None:
-    listed = re.findall(r"^\| `([\w.]+)` \|", part("parameters", committed), re.MULTILINE)
-    assert sorted(listed) == sorted(names_of(Params))
+def test_every_parameter_and_every_module_is_listed(committed: Record) -> None:
+    names = re.findall(r"^\| `([\w.]+)` \|", part("parameters", committed), re.MULTILINE)
+    assert sorted(names) == sorted(names_of(Params))
+    modules = re.findall(r"\]\(\.\./([^)]+\.py)\)", part("code", committed))
+    folders = ("src/oneshot", "stages", "scripts", "benchmarks")
+    files = [path.relative_to(ROOT) for folder in folders for path in ROOT.glob(f"{folder}/**/*.py")]
+    assert sorted(modules) == sorted(path.as_posix() for path in files if path.name != "__init__.py")
 
 
 def test_parameters_in_groups_with_and_without_reference(tmp_path: Path) -> None:
@@ -151,14 +151,6 @@ def test_parameters_in_groups_with_and_without_reference(tmp_path: Path) -> None
     (tmp_path / "params.yaml").write_text("a: 1\n")
     with pytest.raises(UserError, match="'a: 1'"):
         part("parameters", Record(tmp_path))
-
-
-def test_every_module_is_on_the_map(committed: Record) -> None:
-    listed = re.findall(r"\]\(\.\./([^)]+\.py)\)", part("code", committed))
-    files = [
-        path for folder in ("src/oneshot", "stages", "scripts", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")
-    ]
-    assert sorted(listed) == sorted(str(p.relative_to(ROOT)) for p in files if p.name != "__init__.py")
 
 
 def test_a_search_is_shown_as_its_file_has_it(tmp_path: Path) -> None:

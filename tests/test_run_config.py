@@ -17,7 +17,7 @@ from torture import running_in
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_text
-from oneshot.record.runs import DVC_CONFIG, mirror_project, read_overrides, write_params
+from oneshot.record.runs import DVC_CONFIG, WITHOUT_GIT, mirror_project, read_overrides, write_params
 
 # A stage that lasts, in a project of its own.
 PIPELINE = "stages:\n  long:\n    cmd: python -c \"import time; open('began', 'w'); time.sleep(600)\"\n"
@@ -71,7 +71,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 def test_dvc_does_not_go_on_when_the_command_that_started_it_is_told_to_stop(tmp_path: Path) -> None:
     write_text(tmp_path / "dvc.yaml", PIPELINE)
-    write_text(tmp_path / ".dvc/config", DVC_CONFIG)
+    write_text(tmp_path / ".dvc/config", DVC_CONFIG + WITHOUT_GIT)
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         wait_until((tmp_path / "began").exists)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from helpers import ROOT
 from made_up import add_study, details, make_project
 
 from oneshot.common.files import read_json, write_json
@@ -30,8 +29,8 @@ FOUND = {
 
 def project(folder: Path) -> Path:
     """A made-up project with these parts measured."""
-    results = {name: {"machine": MACHINE, "found": found} for name, found in FOUND.items()}
-    write_json(make_project(folder) / "benchmarks/results.json", results)
+    measured = {name: {"machine": MACHINE, "found": found} for name, found in FOUND.items()}
+    write_json(make_project(folder) / "benchmarks/results.json", measured)
     return folder
 
 
@@ -48,21 +47,14 @@ def test_ratios_stand_with_their_quartiles_and_the_machine(tmp_path: Path) -> No
 
 def test_learning_is_shown_of_shorter_runs_of_the_present_default(tmp_path: Path) -> None:
     folder = project(tmp_path)
-    lines: dict[str, Any] = {
-        f"budget_{n}": {"why": "", "set": {"image_budget": n}} for n in (300_000, 700_000, 9_000_000)
-    }
-    lines["other_seed"] = {"why": "", "set": {"image_budget": 400_000, "seed": 2}}
+    budgets = {"stale": 300_000, "other_seed": 400_000, "shorter": 700_000, "longer": 9_000_000}
+    lines: dict[str, Any] = {name: {"why": "", "set": {"image_budget": n}} for name, n in budgets.items()}
+    lines["other_seed"]["set"]["seed"] = 2
     (folder / "studies/runs.yaml").write_text(json.dumps(lines))
-    for name, line in lines.items():
+    for name, images in budgets.items():
         study = details(0.87)
-        add_study(folder, name, study | {"record": study["record"] | {"images": line["set"]["image_budget"]}})
-    stale = folder / "studies/budget_300000.json"
+        add_study(folder, name, study | {"record": study["record"] | {"images": images}})
+    stale = folder / "studies/stale.json"
     write_json(stale, read_json(stale) | {"default": "of another default"})
-    text = part("speed", Record(folder))
-    assert "| triplet accuracy on unseen classes after 700,000 images, about 6 minutes, classic | 87.00 % |" in text
-    assert not any(images in text for images in ("300,000", "400,000", "9,000,000"))
-    assert "| the reference's triplet accuracy, on classes that it had seen | 88.34 % |" in text
-
-
-def test_committed_results_name_the_machine() -> None:
-    assert all(measured["machine"]["hardware"] for measured in read_json(ROOT / "benchmarks/results.json").values())
+    shown = [line for line in part("speed", Record(folder)).splitlines() if line.startswith("| triplet accuracy")]
+    assert shown == ["| triplet accuracy on unseen classes after 700,000 images, about 6 minutes, classic | 87.00 % |"]

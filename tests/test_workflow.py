@@ -162,15 +162,6 @@ def test_second_repro_does_nothing(project: Project) -> None:
     assert project.run("git", "status", "--porcelain") == ""
 
 
-def test_parameters_of_meta_leave_data_and_classic_alone(project: Project) -> None:
-    output = project.dvc("exp", "run", "-S", "meta_step=0.5", "-S", "reptile.inner_steps=3")
-    of_meta = {f"{stage}@meta" for stage in ("calibrate", "evaluate", "report")}
-    assert stages_run(output) == {"check_params", "train_meta", "compare", "export"} | of_meta
-    text = (project.folder / "params.yaml").read_text()
-    assert "meta_step: 0.5 " in text and "inner_steps: 3 " in text  # and their comments
-    assert "reptile.inner_steps" in project.dvc("params", "diff")
-
-
 def test_classic_and_meta_have_the_same_few_metrics(project: Project) -> None:
     files = json.loads(project.dvc("metrics", "show", "--json"))[""]["data"]
     classic, meta = (files[f"metrics/{method}.json"]["data"] for method in METHODS)
@@ -212,23 +203,36 @@ def test_a_clone_without_data_or_cache_compares_at_once(project: Project, tmp_pa
     assert not [path for name in ("data", "results/trained") for path in (clone.folder / name).rglob("*.*")]
 
 
+def test_with_the_data_alone_a_clone_trains_what_an_experiment_changes(project: Project, tmp_path: Path) -> None:
+    clone = Project(tmp_path / "clone")
+    project.run("git", "clone", "--quiet", str(project.folder), str(clone.folder))
+    clone.dvc("repro", "download", "split_tasks")
+    changes = ("-S", "meta_step=0.5", "-S", "reptile.inner_steps=3")
+    output = clone.dvc("exp", "run", "--allow-missing", *changes)
+    of_meta = {f"{stage}@meta" for stage in ("calibrate", "evaluate", "report", "export")}
+    assert stages_run(output) == {"check_params", "train_meta", "compare"} | of_meta
+    text = (clone.folder / "params.yaml").read_text()
+    assert "meta_step: 0.5 " in text and "inner_steps: 3 " in text  # and their comments
+    assert "reptile.inner_steps" in clone.dvc("params", "diff")
+
+
 def test_an_edit_reruns_what_depends_on_it(project: Project) -> None:
     """What docs/code.md promises, a module for each kind of place."""
-    both = {f"{stage}@{method}" for stage in ("calibrate", "evaluate", "report") for method in METHODS}
+    both = {f"{stage}@{method}" for stage in ("calibrate", "evaluate", "report", "export") for method in METHODS}
     trainings, checks = {"train_classic", "train_meta"}, {"check_params"}
     expected = {
         "common/errors.py": checks,
         "common/stage.py": checks,
         "sources/fetch.py": checks | {"download"},
-        "data/split.py": checks | {"download", "split_tasks", "compare", "export"} | trainings | both,
-        "model/losses.py": checks | {"export"} | trainings | both,
-        "hardware/device.py": checks | {"export"} | trainings | both,
+        "data/split.py": checks | {"download", "split_tasks", "compare"} | trainings | both,
+        "model/losses.py": checks | trainings | both,
+        "hardware/device.py": checks | trainings | both,
         "training/loop.py": checks | trainings,
         "training/reptile.py": checks | {"train_meta"},
         "training/classic.py": checks | {"train_classic"},
-        "adaptation/adapter.py": checks | {"export"} | both,
-        "evaluation/metrics.py": checks | {"compare", "export"} | both,
-        "report/plots.py": checks | {"compare", "export", "report@classic", "report@meta"},
+        "adaptation/adapter.py": checks | both,
+        "evaluation/metrics.py": checks | {"compare"} | both,
+        "report/plots.py": checks | {"compare"} | {stage for stage in both if stage.startswith(("report", "export"))},
         "recognizer/cli.py": checks,
         "record/__init__.py": checks,
     }
@@ -255,7 +259,7 @@ def repository(project: Project) -> Iterator[Repo]:
 
 STAGES = [
     "download", "split_tasks", "train_classic", "train_meta", "calibrate meta", "evaluate classic", "report meta",
-    "compare", "export",
+    "compare", "export meta",
 ]  # fmt: skip
 
 
@@ -317,11 +321,17 @@ def test_config_runs_beside_the_results(project: Project) -> None:
     output = project.run("python", "scripts/run_config.py", "configs/other.yaml")
     config.unlink()
     # The project's cache has the results of all others; these write what Git keeps.
-    assert stages_run(output) <= {"check_params", "compare", "export", "report@classic", "report@meta"}
+    assert stages_run(output) <= {"check_params", "compare"} | {
+        f"{stage}@{m}" for stage in ("report", "export") for m in METHODS
+    }
     assert "training: classic " in (project.folder / "runs/other/params.yaml").read_text()  # and its comment
     evaluation, classic = (project.folder / f"runs/other/metrics/{name}.json" for name in ("evaluation", "classic"))
     assert evaluation.read_bytes() == classic.read_bytes()
     assert "runs/other/plots/comparison/roc.svg" in output.splitlines()[-2]
+    # What it leaves is a repository of its own, for experiments.
+    dvc = (sys.executable, "-m", "dvc")
+    project.run(*dvc, "exp", "run", "-S", "training=meta", cwd=project.folder / "runs/other")
+    assert "evaluation.json" in project.run(*dvc, "metrics", "diff", cwd=project.folder / "runs/other")
     report = project.run("python", "scripts/write_report.py", "runs/other")
     assert "report.html: written" in report and (project.folder / "runs/other/report.html").stat().st_size > 10**5
     assert project.run("git", "status", "--porcelain") == ""

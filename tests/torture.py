@@ -227,7 +227,7 @@ def send(process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool,
 
     Returns:
         'signal to whom, in stage' for each signal, and CUT for each of DVC's own files that it was about to write: they
-        are then removed, as the README says.
+        are then removed, as docs/how-to.md says.
     """
     sent = [strike(process, folder, name, whole)]
     if patience:

@@ -88,10 +88,15 @@ def run_verify(options: argparse.Namespace) -> int:
         print(
             f"{'same class' if verdict.same else 'different classes'}: similarity {verdict.similarity:.3f}, "
             f"{'at least' if verdict.same else 'below'} the threshold {verdict.threshold:.3f}\n"
-            f"Of pairs of different classes, {100 * verdict.false_positive_rate:.0f} in 100 reach the threshold, and "
-            f"{100 * verdict.share_as_similar:.0f} in 100 are at least as similar as these two."
+            f"{_percent(verdict.share_as_similar)} of pairs of different unseen classes are at least this alike, "
+            f"and {_percent(verdict.false_positive_rate)} reach the threshold."
         )
     return SAME if verdict.same else DIFFERENT
+
+
+def _percent(share: float) -> str:
+    """A share of 1, to two digits; one that is too small to tell from so many pairs is not called 0."""
+    return f"{100 * share:.2g} %" if share >= 0.0001 else "Less than 0.01 %"
 
 
 def run_enroll(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_text
-from oneshot.record import ablations, beside, lists, speed, tables
+from oneshot.record import ablations, beside, front, lists, speed, tables
 from oneshot.record.studies import NotRun, Record
 
 PAGES = (
@@ -22,6 +22,8 @@ PAGES = (
 )
 PICTURE = "docs/ablations.svg"
 PARTS: dict[str, Callable[[Record], str]] = {
+    "headline": front.headline,
+    "verify": front.verify,
     "seeds": tables.seeds,
     "reference": tables.reference,
     "single": tables.single,

@@ -25,13 +25,12 @@ from oneshot.sources.datasets import DATASETS
 
 PATHS = ("dataset", "network.start_from")  # parameters that may name a file or folder
 
-# DVC without Git.
 DVC_CONFIG = """\
 [core]
     analytics = false
     check_update = false
-    no_scm = true
 """
+WITHOUT_GIT = "    no_scm = true\n"
 # The project's cache: neither data nor results are kept twice.
 SHARED_CACHE = """\
 [cache]
@@ -48,9 +47,25 @@ def run_pipeline(root: Path, name: str, overrides: dict[str, Any], *targets: str
     mirror_project(root, folder)
     write_params(root, folder / "params.yaml", overrides)
     print(f"The pipeline runs in {os.path.relpath(folder)}/", flush=True)
+    make_repository(folder)
     if code := repro(folder, *targets):
         sys.exit(code)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", f"--message=Results of runs/{name}")
     return folder
+
+
+def make_repository(folder: Path) -> None:
+    """Make a run's folder a Git repository, so that `dvc exp run` and `dvc metrics diff` work in it."""
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    if git(folder, "config", "user.email"):  # nobody has told Git who they are
+        git(folder, "config", "user.name", "oneshot")
+        git(folder, "config", "user.email", "oneshot@localhost")
+
+
+def git(folder: Path, *arguments: str) -> int:
+    """The exit code of a Git command in a run's repository."""
+    return subprocess.run(["git", *arguments], cwd=folder, stdout=subprocess.DEVNULL).returncode
 
 
 def read_overrides(config: Path, settings: list[str]) -> dict[str, Any]:
@@ -90,9 +105,10 @@ def mirror_project(root: Path, folder: Path, shared_cache: bool = True) -> None:
     Args:
         shared_cache: where the folder is one of the project's runs/, and keeps what DVC keeps with it.
     """
-    code = [root / "dvc.yaml", root / ".dvcignore", *root.glob("src/oneshot/**/*.py"), *root.glob("stages/*.py")]
+    files = [root / name for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/.gitignore")]
+    code = [*files, *root.glob("src/oneshot/**/*.py"), *root.glob("stages/*.py")]
     copies = {folder / path.relative_to(root): path.read_bytes() for path in code}
-    copies[folder / ".dvc/config"] = (DVC_CONFIG + (SHARED_CACHE if shared_cache else "")).encode()
+    copies[folder / ".dvc/config"] = (DVC_CONFIG + (SHARED_CACHE if shared_cache else WITHOUT_GIT)).encode()
     for path in {*folder.glob("src/oneshot/**/*.py"), *folder.glob("stages/*.py")} - set(copies):
         path.unlink()
     for path, content in copies.items():

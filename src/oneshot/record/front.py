@@ -1,0 +1,67 @@
+"""What README shows: the answer in one table, and the shipped networks at work."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+
+from oneshot.record.markdown import estimated, percent, table
+from oneshot.record.statistics import interval
+from oneshot.record.studies import NotRun, Record, Study
+from oneshot.report.comparison import METHODS, headlines
+
+DRAWS = "draw_"  # names of lines whose unseen classes are drawn at random
+SHOTS = {"one_shot": "1-shot", "five_shot": "5-shot"}
+COMMANDS = (
+    "oneshot verify examples/known/wolf.png examples/new/wolf.png",
+    "oneshot verify examples/known/wolf.png examples/new/worm.png",
+)
+
+
+def headline(record: Record) -> str:
+    """Classic beside meta on random draws of unseen classes, on the reference's, and on CIFAR-FS beside papers.
+
+    Raises:
+        NotRun: no line of random draws has figures.
+    """
+    draws = [study for name, study in record.done.items() if name.startswith(DRAWS)]
+    if not draws or "cifar_fs" not in record.done:
+        raise NotRun("make studies")
+    groups = {
+        f"ten classes drawn at random, {len(draws)} draws": draws,
+        f"labels 90-99, as the reference, {len(record.seeds)} seeds": record.seeds,
+    }
+    measures = {"triplet": "triplet accuracy", "one_shot": "10-way 1-shot"}
+    rows = [[group, words, *_cells(runs, key), ""] for group, runs in groups.items() for key, words in measures.items()]
+    sampled = {m: record.done["cifar_fs"][m]["unseen"]["sampled_episodes"] for m in METHODS}
+    papers = {name: record.published["cifar_fs"][f"{name}, ResNet-12"] for name in ("ProtoNet", "RFS")}
+    for place, (key, words) in enumerate(SHOTS.items()):
+        ours = [sampled[method][key] for method in METHODS]
+        cells = [estimated(figures["accuracy"], figures["ci95"]) for figures in ours]
+        published = ", ".join(f"{name} {figures[place]}" for name, figures in papers.items())
+        gap = percent(ours[1]["accuracy"] - ours[0]["accuracy"])
+        rows.append(["CIFAR-FS, one seed", f"5-way {words}", *cells, gap, published])
+    return table(["unseen classes", "in %", *METHODS, "meta - classic", "papers (ResNet-12)"], rows)
+
+
+def verify(record: Record) -> str:
+    """What the shipped network says of a pair that it gets right and of one that it gets wrong."""
+    if not (record.root / "models/meta.safetensors").exists():
+        raise NotRun("dvc repro")
+    lines = []
+    for command in COMMANDS:
+        arguments = [sys.executable, "-m", "oneshot.recognizer.cli", *shlex.split(command)[1:]]
+        done = subprocess.run(arguments, cwd=record.root, capture_output=True, text=True)
+        lines += [f"$ {command}", (done.stdout + done.stderr).strip()]
+    return "```console\n" + "\n".join(lines) + "\n```"
+
+
+def _cells(runs: list[Study], key: str) -> list[str]:
+    """Means over runs of a headline with Student's 95 % intervals: classic, meta, and the difference paired by run."""
+    values: dict[str, Any] = {m: np.array([headlines(run[m])[key] for run in runs]) for m in METHODS}
+    values["difference"] = values["meta"] - values["classic"]
+    return [estimated(*interval(of_runs)) for of_runs in values.values()]
