@@ -14,6 +14,7 @@ from oneshot.report.comparison import (
     difference,
     headline_table,
     headlines,
+    held_out,
     over_classes,
     over_shots,
     side_by_side,
@@ -43,7 +44,7 @@ def main() -> None:
     thresholds = {method: figures["threshold"] for method, figures in metrics.items()}
     plots.similarity_histograms(tables["similarities"], thresholds, output / "similarities.svg")
     plots.accuracy_over_shots(shots, output / "shots.svg")
-    print(headline_table(**metrics))
+    print(headline_table(metrics, held_out(details["meta"])))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def test_an_interval_over_classes_is_of_paired_differences():
 
 
 def test_the_table_shows_percent_and_a_cosine():
-    table = headline_table(headlines(details()), headlines(details(0.125)))
+    table = headline_table({"classic": headlines(details()), "meta": headlines(details(0.125))}, "unseen")
     for words in ("80.00%", "92.50%", "+12.50", "-12.50", "0.50 ", "0.62 ", "+0.12"):
         assert words in table
     assert "adapted on 1 image" in table and "adapted on 5 images" not in table

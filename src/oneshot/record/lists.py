@@ -12,7 +12,7 @@ from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, read_table
 from oneshot.record.markdown import table
 from oneshot.record.studies import NotRun, Record
-from oneshot.report.comparison import HEADLINES
+from oneshot.report.comparison import HEADLINES, meaning
 
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 FOLDERS = {
@@ -61,7 +61,7 @@ def parameters(record: Record) -> str:
 
 def metric_keys(record: Record) -> str:
     """The headlines, and where each stands in metrics/details/."""
-    rows = [[f"`{key}`", words, f"`{path.format(held_out='unseen')}`"] for key, (path, words) in HEADLINES.items()]
+    rows = [[f"`{key}`", meaning(key), f"`{HEADLINES[key][0].format(held_out='unseen')}`"] for key in HEADLINES]
     return table(["key in `metrics/*.json`", "meaning", "key in `metrics/details/`"], rows)
 
 

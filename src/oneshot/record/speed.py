@@ -30,8 +30,9 @@ def summary(record: Record) -> str:
         images = compiled["pays_after_images"]
         pays = f"pays after {images:,} images" if images else "does not pay"
         rows.append(["`hardware.compile: true`, against eager", f"{_spread(compiled['faster'])} times as fast; {pays}"])
-    for network, ratio in found.get("against_reference_way", {}).items():
-        rows.append([f"images a second against the reference's way, {network}", f"{_spread(ratio)} times"])
+    for network, ways in found.get("against_reference_way", {}).items():
+        cells = "; ".join(f"{way} {_spread(ratio)}" for way, ratio in ways.items())
+        rows.append([f"images a second against the reference's way, {network}", f"{cells} times"])
     rows += _learning(record, bare["images_per_second"]["median"]) if bare else []
     if exact := found.get("exact_evaluation"):
         ours, theirs = (

@@ -10,10 +10,10 @@ import numpy as np
 from oneshot.record.markdown import estimated, percent, table
 from oneshot.record.statistics import bootstrap, interval
 from oneshot.record.studies import Record, Study
-from oneshot.report.comparison import HEADLINES, METHODS, flat, headlines, held_out
+from oneshot.report.comparison import HEADLINES, METHODS, flat, headlines, held_out, meaning
 
 GAP = "meta - classic"
-WORDS = {key: words for key, (_, words) in HEADLINES.items() if key != "threshold"}  # of the headlines that are in %
+WORDS = {key: meaning(key) for key in HEADLINES if key != "threshold"}  # of the headlines that are in %
 
 
 def seeds(record: Record) -> str:
@@ -63,12 +63,13 @@ def single(record: Record) -> str:
     found = {method: headlines(record.default[method]) for method in METHODS}
     rows = []
     for key in found["classic"]:
-        path, words = HEADLINES[key]
+        group = held_out(record.default["classic"])
+        path, words = HEADLINES[key][0], meaning(key, group)
         values = [found[method][key] for method in METHODS]
         if key == "threshold":
             rows.append([words, f"`{key}`", *(f"{value:.3f}" for value in values), ""])
             continue
-        home = path.format(held_out=held_out(record.default["classic"])).removesuffix(".accuracy")
+        home = path.format(held_out=group).removesuffix(".accuracy")
         widths = [flat(record.default[method]).get(f"{home}.ci95") for method in METHODS]
         cells = [estimated(*pair) for pair in zip(values, widths, strict=True)]
         rows.append([words, f"`{key}`", *cells, f"{100 * (values[1] - values[0]):+.2f}"])

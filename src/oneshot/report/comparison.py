@@ -13,11 +13,11 @@ Rows = list[dict[str, Any]]
 # The figures in front, in metrics/*.json: where each stands in metrics/details/, and words for it. {held_out}: the
 # unseen classes, or the validation classes where nothing is measured on the unseen ones.
 HEADLINES = {
-    "triplet": ("{held_out}.triplet_accuracy", "triplet accuracy, unseen classes"),
+    "triplet": ("{held_out}.triplet_accuracy", "triplet accuracy, {held_out} classes"),
     "binary": ("{held_out}.binary_accuracy", "binary accuracy, calibrated threshold"),
     "binary_best": ("{held_out}.binary_accuracy_best", "binary accuracy, best threshold"),
-    "one_shot": ("{held_out}.one_shot.accuracy", "one-shot accuracy, all unseen classes"),
-    "five_shot": ("{held_out}.five_shot.accuracy", "five-shot accuracy, all unseen classes"),
+    "one_shot": ("{held_out}.one_shot.accuracy", "one-shot accuracy, all {held_out} classes"),
+    "five_shot": ("{held_out}.five_shot.accuracy", "five-shot accuracy, all {held_out} classes"),
     "adapted_1": ("adapted_1.{held_out}.triplet_accuracy", "triplet accuracy, adapted on 1 image"),
     "adapted_5": ("adapted_5.{held_out}.triplet_accuracy", "triplet accuracy, adapted on 5 images"),
     "adapted_all": ("adapted_all.{held_out}.triplet_accuracy", "triplet accuracy, adapted on all images"),
@@ -110,11 +110,16 @@ def flat(details: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def headline_table(classic: dict[str, float], meta: dict[str, float]) -> str:
-    """The figures in front, as a text table: accuracies in percent, the threshold as a cosine."""
+def meaning(key: str, group: str = "unseen") -> str:
+    """Words for a headline, of the held-out classes `group`: unseen or validation."""
+    return HEADLINES[key][1].format(held_out=group)
+
+
+def headline_table(metrics: dict[str, dict[str, float]], group: str) -> str:
+    """The figures in front of each training, as a text table: accuracies in percent, the threshold as a cosine."""
     rows = [f"{'':42}{'classic':>9}{'meta':>9}{'meta - classic':>16}"]
-    for key, value in classic.items():
+    for key in metrics["classic"]:
         scale, unit = (1, " ") if key == "threshold" else (100, "%")
-        a, b = scale * value, scale * meta[key]
-        rows.append(f"{HEADLINES[key][1]:42}{a:8.2f}{unit}{b:8.2f}{unit}{b - a:+15.2f} ")
+        a, b = (scale * metrics[method][key] for method in METHODS)
+        rows.append(f"{meaning(key, group):42}{a:8.2f}{unit}{b:8.2f}{unit}{b - a:+15.2f} ")
     return "\n".join(rows)

@@ -7,7 +7,7 @@ from typing import Any
 from oneshot.common.params import StageParams
 from oneshot.evaluation.context import EvaluationParams
 from oneshot.model.network import SiameseNetwork
-from oneshot.report.comparison import HEADLINES, Rows
+from oneshot.report.comparison import Rows, meaning
 
 TRAININGS = {
     "classic": "classic training: one optimizer over batches of all seen classes",
@@ -84,7 +84,7 @@ def model_card(
         metrics: the figures in front, fractions of 1.
         classes: rows of the held-out classes, with `class` and `triplet_accuracy`.
     """
-    rows = [f"| `{k}` | {HEADLINES[k][1]} | {100 * v:.2f} |" for k, v in metrics.items() if k != "threshold"]
+    rows = [f"| `{k}` | {meaning(k)} | {100 * v:.2f} |" for k, v in metrics.items() if k != "threshold"]
     ranked = sorted(classes, key=lambda row: float(row["triplet_accuracy"]))
     shape = ", ".join(f"{key} {network.config[key]}" for key in ("stem", "widths", "blocks", "first_stride"))
     weights = sum(weight.numel() for weight in network.parameters())
