@@ -51,13 +51,15 @@ def run_pipeline(root: Path, name: str, overrides: dict[str, Any], *targets: str
     if code := repro(folder, *targets):
         sys.exit(code)
     git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--allow-empty", f"--message=Results of runs/{name}")
+    if git(folder, "diff", "--cached", "--quiet"):
+        git(folder, "commit", "--quiet", f"--message=Results of runs/{name}")
     return folder
 
 
 def make_repository(folder: Path) -> None:
     """Make a run's folder a Git repository, so that `dvc exp run` and `dvc metrics diff` work in it."""
-    git(folder, "init", "--quiet", "--initial-branch=main")
+    if not (folder / ".git").exists():
+        git(folder, "init", "--quiet", "--initial-branch=main")
     if git(folder, "config", "user.email"):  # nobody has told Git who they are
         git(folder, "config", "user.name", "oneshot")
         git(folder, "config", "user.email", "oneshot@localhost")
