@@ -63,91 +63,79 @@ def examples(data: Path, folder: Path) -> None:
 
 def pipeline(path: Path) -> None:
     """The stages of dvc.yaml with the files that they write, and which images each may see."""
-    figure, axes = _canvas(10, 10.9, below=0.8)
+    figure, axes = _canvas(10, 12.3)
     first = (
         ("check_params", "refuse every mistake\nin params.yaml", "results/params-checked"),
         ("download", "the data set,\nchecked by md5", "data/dataset"),
         ("split_tasks", "seen and unseen classes,\nimages by their use", "data/split.json"),
     )
     for x, stage in zip((1.65, 5.0, 8.35), first, strict=True):
-        _stage(axes, (x, 10.15), (2.9, 1.15), *stage)
-    _arrow(axes, (3.1, 10.15), (3.55, 10.15))
-    _arrow(axes, (6.45, 10.15), (6.9, 10.15))
+        _stage(axes, (x, 11.55), (2.9, 1.15), *stage)
+    _arrow(axes, (3.1, 11.55), (3.55, 11.55))
+    _arrow(axes, (6.45, 11.55), (6.9, 11.55))
 
-    _box(axes, (3.95, 1.65), 2.1, 7.05, PAPER, PAPER, 1, 0.15, zorder=0)
-    axes.plot([8.35, 8.35, 5.0, 5.0], [9.2, 8.97, 8.97, 8.9], color=INK, linewidth=2, solid_joinstyle="round")
-    _arrow(axes, (5.0, 8.97), (5.0, 8.62))
-    _text(axes, (5.0, 8.35), "images", NAME)
+    _box(axes, (3.95, 1.3), 2.1, 8.85, PAPER, PAPER, 1, 0.15, zorder=0)
+    axes.plot([8.35, 8.35, 5.0], [10.6, 10.4, 10.4], color=INK, linewidth=2, solid_joinstyle="round")
+    _arrow(axes, (5.0, 10.42), (5.0, 10.05))
+    _text(axes, (5.0, 9.8), "images", NAME)
     # From top to bottom: where, the images that a stage may see, its name, what it does and what it writes.
     rows = (
-        (7.6, "training images\nof seen classes", "train_{}", "{words}", "results/trained/{}"),
-        (5.95, "held-out images\nof seen classes", "calibrate@{}", "thresholds from ROC curves",
-         "results/calibrated/{}"),
-        (4.3, "test images of all,\nsupport images of\nunseen classes", "evaluate@{}", "as trained, and adapted",
-         "results/evaluated/{}"),
-        (2.65, "test images of\nunseen classes", "report@{}", "all figures, and pictures", "metrics/details/{}.json"),
+        (9.05, "training images\nof seen classes", "train_{method}", "{words}", "results/trained/{method}"),
+        (7.45, "held-out images\nof seen classes", "calibrate@{method}", "thresholds from ROC curves",
+         "results/calibrated/{method}"),
+        (5.85, "test images of all,\nsupport images of\nunseen classes", "evaluate@{method}", "as trained, and adapted",
+         "results/evaluated/{method}"),
+        (4.25, "", "export@{method}", "the network, for use", "models/{method}.safetensors\nmodels/{method}.md"),
+        (2.45, "test images of\nunseen classes", "report@{method}", "all figures, and pictures",
+         "metrics/details/{method}.json\nplots/{method}"),
     )  # fmt: skip
     trainings = (
-        ("classic", 1.95, 4.0, 3.55, "batches of all seen classes"),
-        ("meta", 8.05, 6.0, 6.45, "Reptile: one task after another"),
+        ("classic", 1.95, 1, "batches of all seen classes"),
+        ("meta", 8.05, -1, "Reptile: one task after another"),
     )
-    for method, x, outer, inner, words in trainings:
-        colour = COLOURS[method]
-        _box(axes, (x - 1.8, 1.65), 3.6, 7.05, TINTS[method], TINTS[method], 1, 0.15, zorder=0)
-        _text(axes, (x, 8.4), method, NAME, color=colour, weight="bold")
+    for y, seen, *_ in rows:
+        _text(axes, (5.0, y), seen)
+    for method, x, inward, words in trainings:
+        colour, middle, rail = COLOURS[method], x + 0.12 * inward, x - 1.65 * inward
+        _box(axes, (x - 1.8, 1.3), 3.6, 8.85, TINTS[method], TINTS[method], 1, 0.15, zorder=0)
+        _text(axes, (x, 9.8), method, NAME, color=colour, weight="bold")
         for y, seen, *texts in rows:
-            if method == "classic":
-                _text(axes, (5.0, y), seen)
-            name, what, file = (text.format(method, words=words) for text in texts)
-            _stage(axes, (x, y), (3.2, 0.85), name, what, file, colour)
-            _arrow(axes, (outer, y), (inner, y), GREY)
-            if y < 7:
-                _arrow(axes, (x, y + 0.86), (x, y + 0.45))
-        _arrow(axes, (x, 1.6), (x, 1.2), colour)
-    _text(axes, (2.2, 0.77), "tables and pictures of both", ha="left")
-    ends = (
-        (0.15, 0.35, 9.7, INK, "compare", "metrics/*.json   plots/comparison"),
-        (0.15, -0.65, 4.75, COLOURS["classic"], "export@classic", "models/classic.*"),
-        (5.1, -0.65, 4.75, COLOURS["meta"], "export@meta", "models/meta.*"),
-    )
-    for x, y, width, colour, name, file in ends:
-        _box(axes, (x, y), width, 0.83, "white", colour)
-        _text(axes, (x + 0.25, y + 0.42), name, NAME, weight="bold", ha="left")
-        _text(axes, (x + width - 0.25, y + 0.42), file, FILE, family="monospace", color=GREY, ha="right")
+            name, what, file = (text.format(method=method, words=words) for text in texts)
+            _stage(axes, (middle, y), (3.1, 0.85), name, what, file, colour)
+            if seen:
+                _arrow(axes, (x + 2.05 * inward, y), (middle + 1.55 * inward, y), GREY)
+        for y in (7.45, 5.85, 4.25):
+            _arrow(axes, (middle, y + 0.86), (middle, y + 0.45))
+        axes.plot([middle, rail, rail], [5.85, 5.85, 2.45], color=INK, linewidth=2)  # from evaluate, past export
+        _arrow(axes, (rail, 2.45), (middle - 1.55 * inward, 2.45))
+        _arrow(axes, (middle, 1.35), (middle, 1.0))
+    _box(axes, (0.15, 0.15), 9.7, 0.83, "white", INK)
+    _text(axes, (0.4, 0.57), "compare", NAME, weight="bold", ha="left")
+    _text(axes, (2.2, 0.57), "both beside each other", ha="left")
+    _text(axes, (9.6, 0.57), "metrics/*.json   plots/comparison", FILE, family="monospace", color=GREY, ha="right")
     save(figure, path)
 
 
 def reptile(path: Path) -> None:
-    """One outer step of Reptile in a plane that stands for the space of weights."""
-    figure, axes = _canvas(10, 6.3)
-    start = np.array([1.5, 1.6])
-    tasks = {  # where the inner steps of a task lead, where its name stands
-        "A": ([(1.65, 2.45), (2.0, 3.25), (2.5, 4.0), (3.15, 4.6), (3.9, 5.0)], (4.15, 5.0), "#332288", "o"),
-        "B": ([(2.3, 2.4), (3.2, 3.0), (4.15, 3.35), (5.1, 3.5), (6.05, 3.55)], (6.3, 3.55), "#009E73", "s"),
-        "C": ([(2.4, 1.3), (3.35, 0.95), (4.3, 0.7), (5.25, 0.52), (6.2, 0.45)], (6.45, 0.45), "#AA3377", "D"),
-    }
-    mean = np.mean([steps[-1] for steps, *_ in tasks.values()], axis=0)
-    for name, (steps, place, colour, marker) in tasks.items():
-        way = np.array([start, *steps])
-        axes.plot(*way.T, "-", color=colour, linewidth=2.2)
-        axes.plot(*way[1:].T, marker, color=colour, markersize=8, markeredgecolor="white")
-        axes.plot(*way[-1], marker, color=colour, markersize=14, markeredgecolor="white")
-        _text(axes, place, f"trained on task {name}", color=colour, ha="left")
-        axes.plot(*np.array([way[-1], mean]).T, ":", color=GREY, linewidth=1.6, zorder=1)
-    axes.plot(*np.array([start, mean]).T, "--", color=GREY, linewidth=1.6, zorder=1)
-    axes.plot(*mean, "X", color=GREY, markersize=15, markeredgecolor="white")
-    _text(axes, (mean[0] + 0.35, mean[1] - 0.15), "mean of the trained weights", color=GREY, ha="left")
-
-    orange, new = COLOURS["meta"], start + 0.58 * (mean - start)
-    _arrow(axes, tuple(start), tuple(new), orange, width=6, head=30)
-    words = "outer step:\nthe next start"
-    _text(axes, (new[0] - 0.15, new[1] - 0.48), words, NAME, color=orange, weight="bold", ha="left")
-    axes.plot(*start, "o", color=INK, markersize=16, zorder=5)
-    _text(axes, (start[0] - 0.2, start[1] - 0.3), "start: the\nweights so far", va="top", linespacing=1.2)
-    words = "inner loop:\neach dot is a step\non this task alone"
-    _text(axes, (0.25, 4.25), words, ha="left", linespacing=1.3)
-    formula = r"weights $\leftarrow$ weights + meta_step $\cdot$ mean over tasks (trained weights $-$ weights)"
-    _text(axes, (5, 5.95), formula, NAME)
+    """Two outer steps of Reptile in a plane that stands for the space of weights, the second one faint."""
+    figure, axes = _canvas(10, 5.6)
+    first = np.array([(1.2, 1.0), (1.25, 1.9), (1.6, 2.7), (2.25, 3.35), (3.1, 3.75), (4.05, 3.9)])
+    second = np.array([(0, 0), (0.9, -0.75), (1.85, -1.15), (2.85, -1.2), (3.8, -0.95), (4.6, -0.45)])
+    share, orange = 0.65, COLOURS["meta"]  # meta_step in the picture
+    start = first[0] + share * (first[-1] - first[0])
+    for task, steps, alpha in (("A", first, 1.0), ("B", start + second, 0.4)):
+        axes.plot(*steps.T, "-", color=INK, linewidth=2.2, alpha=alpha)
+        axes.plot(*steps[1:].T, "o", color=INK, markersize=9, alpha=alpha)
+        axes.plot(*steps[[0, -1]].T, "--", color=GREY, linewidth=1.6, alpha=alpha, zorder=1)
+        _arrow(axes, steps[0], steps[0] + share * (steps[-1] - steps[0]), orange, width=6, head=30, alpha=alpha)
+        _text(axes, steps[-1] + (0.25, 0.05), f"trained on task {task}", ha="left", alpha=0.4 + 0.6 * alpha)
+    axes.plot(*first[0], "o", color=INK, markersize=16, zorder=5)
+    _text(axes, first[0] - (0, 0.3), "start: the\nweights so far", va="top", linespacing=1.2)
+    _text(axes, (0.15, 3.75), "inner loop: five steps\non one task", ha="left", linespacing=1.3)
+    words = "outer step towards\nwhere they led:\nthe next start"
+    _text(axes, (2.05, 1.15), words, NAME, color=orange, weight="bold", ha="left")
+    _text(axes, (5, 5.25), "weights \u2190 weights + meta_step \u00b7 (trained weights \u2212 weights)", NAME)
+    _text(axes, (5, 4.85), "meta_step falls from 1 to 0 in the course of training", color=GREY)
     save(figure, path)
 
 
@@ -172,19 +160,19 @@ def triplet(data: Path, path: Path) -> None:
         _text(axes, (2.0, y + 0.6), name, ha="left")
         _arrow(axes, (3.2, y + 0.8), (3.58, y + 0.8), GREY)
         tip = origin + radius * _direction(angle)
-        _arrow(axes, tuple(origin), tuple(tip), colour, width=3.5, head=22)
+        _arrow(axes, origin, tip, colour, width=3.5, head=22)
         _text(axes, tip + offset, f"{role} {role[0]}", weight="bold", color=colour, ha=side)
     anchor = TRIPLET["anchor"][3]
     for role, word, to in (("positive", "pull", 68.0), ("negative", "push", 2.0)):
         _, _, colour, angle, *_ = TRIPLET[role]
         swing = [origin + 0.86 * radius * _direction(at) for at in np.linspace(angle, to, 30)]
         axes.plot(*np.array(swing[:-1]).T, color=colour, linewidth=2.5)
-        _arrow(axes, tuple(swing[-3]), tuple(swing[-1]), colour, width=2.5, head=22)
+        _arrow(axes, swing[-3], swing[-1], colour, width=2.5, head=22)
         _text(axes, origin + 0.72 * radius * _direction((angle + to) / 2), word, color=colour, style="italic")
         first, last = sorted((angle, anchor))
         axes.add_patch(Arc(tuple(origin), 2.1, 2.1, theta1=first, theta2=last, color=INK, linewidth=1.2))
         _text(axes, origin + 1.62 * _direction((first + last) / 2), f"cos(a, {role[0]})", TEXT - 1)
-    _text(axes, (7.4, 0.85), r"loss = max(0, cos(a, n) $-$ cos(a, p) + margin)")
+    _text(axes, (7.4, 0.85), "loss = softplus(s \u00b7 (cos(a, n) \u2212 cos(a, p))) / s")
     _text(axes, (7.4, 0.4), "triplet accuracy: how often cos(a, p) > cos(a, n)")
     save(figure, path)
 
@@ -218,12 +206,13 @@ def _stage(axes: Axes, centre: Point, size: Point, name: str, what: str, file: s
     _box(axes, (x - width / 2, bottom), width, height, "white", edge)
     _text(axes, (x, top - 0.25), name, NAME, weight="bold")
     _text(axes, (x, top - 0.55 - 0.13 * what.count("\n")), what)
-    _text(axes, (x, bottom - 0.2), file, FILE, family="monospace", color=GREY)
+    _text(axes, (x, bottom - 0.09), file, FILE, family="monospace", color=GREY, va="top")
 
 
-def _arrow(axes: Axes, tail: Point, tip: Point, colour: str = INK, width: float = 2, head: float = 16) -> None:
+def _arrow(axes: Axes, tail: Any, tip: Any, colour: str = INK, width: float = 2, head: float = 16,
+           alpha: float = 1) -> None:  # fmt: skip
     style: dict[str, Any] = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0}
-    axes.add_patch(FancyArrowPatch(tail, tip, mutation_scale=head, color=colour, linewidth=width, **style))
+    axes.add_patch(FancyArrowPatch(tail, tip, mutation_scale=head, color=colour, linewidth=width, alpha=alpha, **style))
 
 
 def _direction(degrees: float) -> np.ndarray:

@@ -53,6 +53,8 @@ def main() -> None:
         context = Context.of(method)
         if not context.split.validation:
             raise UserError(f"{folder}: has no validation classes; set split.validation_classes")
+        if arguments.search == "adaptation" and not context.shots:
+            raise UserError(f"{folder}: has no numbers of images to adapt on; set adaptation.shots")
         rows += [{"method": method} | row for row in searches[arguments.search](context)]
     write_table(ROOT / f"studies/{arguments.search}.csv", rows)
     if arguments.search == "adaptation":

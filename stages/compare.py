@@ -30,16 +30,18 @@ def main() -> None:
     }
     metrics = {method: headlines(figures) for method, figures in details.items()}
     classes, shots = side_by_side(**tables["classes"]), over_shots(details)
+    paired = over_classes(classes)
     for method, figures in metrics.items():
         write_json(f"metrics/{method}.json", figures)
     write_json("metrics/evaluation.json", metrics[load_params(CompareStage).training])
     write_json("metrics/comparison.json", difference(**metrics))
-    write_json("metrics/details/comparison.json", over_classes(classes))
+    write_json("metrics/details/comparison.json", paired)
     write_table(output / "classes.csv", classes)
     write_table(output / "shots.csv", shots)
 
-    plots.roc(tables["roc"], output / "roc.svg")
-    plots.class_bars(classes, output / "classes.svg")
+    areas = {method: figures[held_out(figures)]["roc_auc"] for method, figures in details.items()}
+    plots.roc(tables["roc"], areas, output / "roc.svg")
+    plots.class_accuracies(classes, paired["triplet_accuracy"], output / "classes.svg")
     plots.training_curves(tables["training"], output / "training.svg")
     thresholds = {method: figures["threshold"] for method, figures in metrics.items()}
     plots.similarity_histograms(tables["similarities"], thresholds, output / "similarities.svg")

@@ -9,7 +9,7 @@ from oneshot.common.params import load_params
 from oneshot.common.stage import run_stage
 from oneshot.evaluation.context import chosen_method
 from oneshot.model.model_file import load_model, save_model
-from oneshot.report.comparison import headlines
+from oneshot.report.comparison import headlines, held_out
 from oneshot.report.model_card import ExportStage, about_model, model_card
 
 
@@ -20,7 +20,8 @@ def main() -> None:
     network, trained = load_model(f"results/trained/{method}/model.safetensors")
     about = about_model(trained, details["threshold"], read_table(evaluated / "roc.csv"), params.evaluation.tta)
     save_model(f"models/{method}.safetensors", network, about, half=True)
-    write_text(f"models/{method}.md", model_card(params.dataset, about, network, headlines(details), classes))
+    card = model_card(params.dataset, about, network, headlines(details), classes, held_out(details))
+    write_text(f"models/{method}.md", card)
     print(f"models/{method}.safetensors: threshold {details['threshold']:.3f}")
 
 

@@ -18,10 +18,13 @@ from oneshot.report.comparison import (
 def details(shift=0.0, group="unseen"):
     """Figures of a training, as far as they are laid beside each other."""
     few = {
-        name: {"accuracy": accuracy + shift}
+        name: {"accuracy": accuracy + shift, "ci95": 0.02}
         for name, accuracy in (("one_shot", 0.4), ("2_shot", 0.55), ("five_shot", 0.6))
     }
-    triplet, adapted = {"triplet_accuracy": 0.8 + shift}, {"triplet_accuracy": 0.9 + shift}
+    triplet, adapted = (
+        {"triplet_accuracy": 0.8 + shift},
+        {"triplet_accuracy": 0.9 + shift, "gain": 0.1, "gain_ci95": 0.03},
+    )
     return {
         "threshold": 0.5 + shift,
         "seen": triplet,
@@ -85,7 +88,9 @@ def test_accuracies_over_shots():
     assert (two["meta_frozen_few_shot"], two["classic_adapted_few_shot"]) == (pytest.approx(0.56), 0.65)
     assert (five["classic_frozen_few_shot"], five["classic_adapted_few_shot"]) == (0.6, "")
     assert (every["meta_adapted_triplet"], every["classic_frozen_triplet"]) == (0.91, 0.8)
-    assert every["meta_frozen_few_shot"] == ""
+    assert every["meta_frozen_few_shot"] == "" == five["meta_gain"]
+    assert (one["meta_frozen_few_shot_ci95"], one["meta_adapted_few_shot_ci95"]) == (0.02, "")
+    assert (every["classic_gain"], every["classic_gain_ci95"]) == (0.1, 0.03)
 
 
 def test_where_nothing_adapted_there_are_the_frozen_networks():

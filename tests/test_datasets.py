@@ -16,7 +16,6 @@ from oneshot.sources import datasets
 from oneshot.sources.datasets import (
     DATASETS,
     TEST_DIGITS,
-    UNKNOWN_SIZE,
     DownloadStage,
     dataset_mistakes,
     fetch_dataset,
@@ -87,7 +86,7 @@ def test_a_folder_is_read(folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
     ("dataset", "hint"), [("cifar10", "; did you mean cifar100?"), ("Digits", "; did you mean digits?"), ("/gone", "")]
 )
 def test_what_is_neither_is_named(tmp_path: Path, dataset: str, hint: str) -> None:
-    allowed = f"must be one of cifar100, digits, mnist, or the path of a folder of pictures{hint}"
+    allowed = f"must be one of {', '.join(sorted(DATASETS))}, or the path of a folder of pictures{hint}"
     assert list(dataset_mistakes(dataset)) == [allowed]
     with pytest.raises(UserError) as error:
         get_dataset(params(dataset), tmp_path / "raw")
@@ -129,7 +128,7 @@ def test_known_sizes(digits: Dataset, folder: Path) -> None:
     assert known_size("digits") == (10, 120)
     assert known_size("mnist") == (10, 5421)
     assert known_size("cifar100") == (100, 500)
-    assert known_size(str(folder)) == (UNKNOWN_SIZE, UNKNOWN_SIZE)
+    assert known_size(str(folder)) == (6, 8)  # of ten pictures of each class, two are to test on
 
 
 def test_another_data_set_is_one_more_line(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

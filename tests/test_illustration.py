@@ -37,17 +37,20 @@ def test_map_places_each_test_image_once(context):
     assert places == illustration.embedding_map(context)
 
 
-def test_episode_predicts_the_nearest_support(context):
-    example = illustration.example_episode(context, 0.5)
+def test_episode_predicts_the_nearest_support_from_the_threshold_on(context):
+    threshold = sorted(query["similarity"] for query in illustration.example_episode(context, -1.0)["queries"])[5]
+    example = illustration.example_episode(context, threshold + 0.001)
     supports = context.embed_train(np.array([support["row"] for support in example["supports"]])).numpy()
     assert [support["class"] for support in example["supports"]] == ["seven", "eight", "nine"]
-    assert len(example["queries"]) == 18 and len({query["row"] for query in example["queries"]}) == 18
+    assert len(example["queries"]) == 15 and len({query["row"] for query in example["queries"]}) == 15
     for query in example["queries"]:
         cosines = supports @ context.embed_test(np.array([query["row"]])).numpy()[0]
         assert query["predicted"] == example["supports"][int(cosines.argmax())]["class"]
         assert query["similarity"] == pytest.approx(cosines.max(), abs=1e-3)
         assert query["class"] == context.names[context.test_labels[query["row"]]]
-        assert query["right"] == (query["class"] == query["predicted"])
+        named = "right" if query["class"] == query["predicted"] else "wrong"
+        assert query["answer"] == (named if query["similarity"] > threshold + 0.001 else "unknown")
+    assert 6 <= sum(query["answer"] == "unknown" for query in example["queries"]) < 15
 
 
 def test_hardest_triplets_are_the_worst_there_are(context):

@@ -357,14 +357,6 @@ def test_measure_puts_all_together(vectors, seed, given):
     found = measure(anchors, labels, 0.25, negatives)
     same, different = slow_pairs(anchors, labels, negatives)
     per_class = slow_triplets(anchors, labels, negatives)
-    assert list(found) == [
-        "triplet_accuracy",
-        "binary_accuracy",
-        "binary_accuracy_fixed",
-        "binary_accuracy_best",
-        "roc_auc",
-        "equal_error_rate",
-    ]
     assert all(type(value) is float for value in found.values())
     assert found["triplet_accuracy"] == pytest.approx(sum(per_class.values()) / 3, abs=1e-15)
     assert found["binary_accuracy"] == pytest.approx(slow_accuracy(same, different, 0.25), abs=1e-15)

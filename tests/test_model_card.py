@@ -16,7 +16,7 @@ def test_numbers_and_names_are_those_given():
     network = new_network(tiny_params().network, [100.0], [50.0])
     weights = sum(weight.numel() for weight in network.parameters())
     metrics = {"triplet": 0.91234, "one_shot": 0.5, "threshold": 0.51234}
-    card = model_card("cifar100", ABOUT, network, metrics, CLASSES)
+    card = model_card("cifar100", ABOUT, network, metrics, CLASSES, "unseen")
     for words in (
         "# Model card: meta", "32 x 32", "16 dimensions", "Reptile", "1,234,567 images", "of 2 classes",
         f"{weights:,} weights", "cosine 0.5123", "stem 4, widths [4, 8, 16], blocks 1, first_stride 1",
@@ -26,7 +26,7 @@ def test_numbers_and_names_are_those_given():
     ):  # fmt: skip
         assert words in " ".join(card.split()), words
     assert "{" not in card and "adapted" not in card and "| `threshold`" not in card
-    assert "classic training" in model_card("mnist", ABOUT | {"method": "classic"}, network, {}, CLASSES)
+    assert "classic training" in model_card("mnist", ABOUT | {"method": "classic"}, network, {}, CLASSES, "validation")
 
 
 def test_a_model_file_says_what_its_use_needs():

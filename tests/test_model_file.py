@@ -41,6 +41,6 @@ def test_a_warm_start_takes_a_models_weights_and_tells_what_it_has_seen(tmp_path
     for ours, theirs in zip(warm.state_dict().values(), earlier.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
     other = new_network(params.model_copy(update={"widths": [4, 8, 32]}), [0.0] * 3, [1.0] * 3)
-    with pytest.raises(UserError, match="start_from: found .*; must be one of the same shape") as error:
+    with pytest.raises(UserError, match="start_from: found .*; must be a network of the same shape") as error:
         start_from(other, path)
     assert "\n" not in str(error.value)

@@ -13,6 +13,7 @@ from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, write_json, write_table
 from oneshot.common.params import names_of
 from oneshot.params import Params
+from oneshot.record.ablations import draw
 from oneshot.record.pages import MARK, PAGES, PARTS, filled, part
 from oneshot.record.studies import Record
 
@@ -129,6 +130,11 @@ def test_ablations_are_shown_by_what_they_change(tmp_path: Path) -> None:
     record = Record(folder)
     assert "| `network.embedding_norm: false` | features cannot be negative | 70.00 | 60.00 |" in part("recipe", record)
     assert part("reptile", record).endswith("| nothing | what the others are compared with | 80.00 | 60.00 | 1,234 |")
+    for name in ("a.svg", "b.svg"):
+        draw(record, tmp_path / name)
+    words = (tmp_path / "a.svg").read_text()
+    assert "<!-- network.embedding_norm:\u00a0false -->" in words and "<!-- luck -->" in words
+    assert words == (tmp_path / "b.svg").read_text()
     # Two seeds of variance 2 points^2; Student's t with 2 degrees of freedom is 4.303, times sqrt(2 * 1.5).
     assert "a mean of 81.00 (classic) and 81.00 % (meta)" in part("luck", record)
     assert "less than 7.45 points" in part("luck", record)

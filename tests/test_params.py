@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from oneshot.common.errors import UserError
 from oneshot.common.params import changed, load_params, names_of
 from oneshot.params import Params, check_params
+from oneshot.sources.datasets import DATASETS
 from oneshot.training.classic import ClassicStage
 
 GOOD = COMMITTED
@@ -45,7 +46,7 @@ def test_committed_parameters_are_valid():
         ("meta_step", 0, "must be above 0"),
         ("meta_step", [0.1, 0.2], "must be a number"),
         ("meta_step", None, "must be a number"),
-        ("dataset", "cifar10", "must be one of cifar100, digits, mnist, or the path of a folder"),
+        ("dataset", "cifar10", f"must be one of {', '.join(sorted(DATASETS))}, or the path of a folder"),
         ("dataset", 2024, "must be a word or a path"),
         ("reptile", 3, "must be a group of parameters"),
         ("reptile.inner_learning_rate", float("nan"), "must be a finite number"),

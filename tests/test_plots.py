@@ -12,13 +12,16 @@ ROC = [
 ]
 CURVE = [{"images": 1000, "heldout_triplet_accuracy": 0.6}, {"images": 2000, "heldout_triplet_accuracy": 0.7}]
 COLUMNS = [f"{m}_{k}" for m in plots.COLOURS for k in ("triplet_accuracy", "adapted_all_triplet_accuracy")]
-BARS = [{"class": name} | dict.fromkeys(COLUMNS, 0.8) for name in ("sweet_pepper", "wolf")]
+CLASSES = [{"class": name} | dict.fromkeys(COLUMNS, 0.8) for name in ("sweet_pepper", "wolf")]
 SHOTS = [{"shots": shots} | dict.fromkeys(
-    [f"{m}_{s}_{k}" for m in plots.COLOURS for s in ("frozen", "adapted") for k in ("few_shot", "triplet")], 0.8
+    [f"{m}_{k}{of}" for m in plots.COLOURS for k in ("frozen_few_shot", "adapted_few_shot", "gain")
+     for of in ("", "_ci95")], 0.1,
 ) for shots in (1, 5, 0)]  # fmt: skip
-SHOTS[-1] |= {"classic_frozen_few_shot": "", "meta_frozen_few_shot": ""}
-FROZEN_BARS = [{key: value for key, value in row.items() if "adapted" not in key} for row in BARS]
-FROZEN_SHOTS = [{key: "" if "adapted" in key else value for key, value in row.items()} for row in SHOTS[:2]]
+SHOTS[-1] |= {key: "" for key in SHOTS[-1] if "few_shot" in key}
+FROZEN_CLASSES = [{key: value for key, value in row.items() if "adapted" not in key} for row in CLASSES]
+FROZEN_SHOTS = [{key: "" if "adapted" in key or "gain" in key else value for key, value in row.items()}
+                for row in SHOTS[:2]]  # fmt: skip
+MEAN = {"difference": 0.01, "ci95": 0.02}
 SIMILARITIES = {
     method: [{"cosine": c / 10, "same": 0.1, "different": 0.05} for c in range(-9, 10)] for method in plots.COLOURS
 }
@@ -27,10 +30,10 @@ SIMILARITIES = {
 @pytest.mark.parametrize(
     ("draw", "data"),
     [
-        (plots.roc, {"classic": ROC, "meta": ROC}),
+        (lambda data, path: plots.roc(data, {"classic": 0.8, "meta": 0.9}, path), {"classic": ROC, "meta": ROC}),
         (plots.training_curves, {"classic": CURVE, "meta": CURVE}),
-        (plots.class_bars, BARS),
-        (plots.class_bars, FROZEN_BARS),
+        (lambda data, path: plots.class_accuracies(data, MEAN, path), CLASSES),
+        (lambda data, path: plots.class_accuracies(data, MEAN, path), FROZEN_CLASSES),
         (plots.accuracy_over_shots, SHOTS),
         (plots.accuracy_over_shots, FROZEN_SHOTS),
         (lambda data, path: plots.similarity_histograms(data, {"classic": 0.5, "meta": 0.6}, path), SIMILARITIES),
@@ -45,9 +48,15 @@ def test_same_data_same_bytes(tmp_path, draw, data):
     assert plots.COLOURS["meta"].lower().encode() in first.lower()
 
 
-def test_panels_share_an_axis_that_holds_the_highest_histogram(tmp_path, monkeypatch):
-    figures = []
-    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+@pytest.fixture
+def figures(monkeypatch):
+    """Those that are drawn, in place of files."""
+    found = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: found.append(figure))
+    return found
+
+
+def test_panels_share_an_axis_that_holds_the_highest_histogram(tmp_path, figures):
     rows = {
         "classic": [{"cosine": 0.0, "same": 0.2, "different": 0.1}],
         "meta": [{"cosine": 0.0, "same": 0.9, "different": 0.1}],
@@ -57,15 +66,35 @@ def test_panels_share_an_axis_that_holds_the_highest_histogram(tmp_path, monkeyp
     assert [axes.get_ylim()[0] for axes in figures[0].axes] == [0, 0]
 
 
+def test_shots_stand_in_the_panels_that_have_them_with_intervals(tmp_path, figures):
+    plots.accuracy_over_shots(SHOTS, tmp_path / "a.svg")
+    plots.accuracy_over_shots(FROZEN_SHOTS, tmp_path / "b.svg")
+    ticks = [[[label.get_text() for label in axes.get_xticklabels()] for axes in figure.axes] for figure in figures]
+    assert ticks == [[["1", "5"], ["1", "5", "all"]], [["1", "5"]]]
+    assert [len(axes.containers) for axes in figures[0].axes] == [4, 2]
+    (bars,) = figures[0].axes[1].containers[0].lines[2]
+    assert bars.get_segments()[0][:, 1] == pytest.approx([0, 20])
+
+
+def test_classes_are_sorted_and_their_names_drawn_as_they_are(tmp_path, figures):
+    better = {key: 0.9 for key in COLUMNS} | {"class": "$wolf_1$", "meta_triplet_accuracy": 0.95}
+    plots.class_accuracies([better, *CLASSES], MEAN, tmp_path / "a.svg")
+    left, right = figures[0].axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["sweet pepper", "wolf", "$wolf 1$"]
+    assert not any(label.get_parse_math() for label in left.get_yticklabels())
+    frozen = next(line for line in right.lines if len(line.get_xdata()) == 3)
+    assert frozen.get_xdata() == pytest.approx([0, 0, 5])
+
+
 MAP = [{"row": i, "class": "wolf" if i % 2 else "sweet_pepper", "x": i / 9, "y": i / 9} for i in range(10)]
 TRIPLET = {"class": "wolf", "negative_class": "worm", "positive_cosine": 0.1, "negative_cosine": 0.9}
 EPISODE = {
     "threshold": 0.5,
     "supports": [{"class": "wolf"}, {"class": "worm"}],
     "queries": [
-        {"class": "wolf", "predicted": "wolf", "similarity": 0.7, "right": True},
-        {"class": "worm", "predicted": "wolf", "similarity": 0.4, "right": False},
-        {"class": "worm", "predicted": "worm", "similarity": 0.6, "right": True},
+        {"class": "wolf", "predicted": "wolf", "similarity": 0.7, "answer": "right"},
+        {"class": "worm", "predicted": "wolf", "similarity": 0.6, "answer": "wrong"},
+        {"class": "worm", "predicted": "worm", "similarity": 0.4, "answer": "unknown"},
     ],
 }
 

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import numpy as np
@@ -305,3 +307,23 @@ def test_a_gallery_of_another_network_is_named(capsys, model: Path, pictures: Pa
     Gallery(["a"], np.eye(1, 16, dtype=np.float32), np.array([1]), "0").save(tmp_path / "g.npz")
     code, _, err = run(capsys, "classify", pictures, "--gallery", tmp_path / "g.npz", "--model", model)
     assert code == 2 and "g.npz: " in err and "another network" in err and err.count("\n") == 1
+
+
+def test_installed_as_a_package_it_has_both_networks(tmp_path: Path) -> None:
+    """Not editable, from any folder; what it needs comes from here."""
+    venv.create(tmp_path / "venv", with_pip=False)
+    for name in ("src", "models"):
+        shutil.copytree(ROOT / name, tmp_path / "source" / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / "source")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    options = ["--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(tmp_path / "source")]
+    subprocess.run([*pip, "wheel", *options], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([*pip, "--python", tmp_path / "venv/bin/python", "install", "--no-deps", wheel], check=True)
+    environment = os.environ | {"PYTHONPATH": sysconfig.get_path("purelib")}
+    pair = [ROOT / f"examples/{part}/wolf.png" for part in ("known", "new")]
+    for model in ("classic", "meta"):
+        command = [tmp_path / "venv/bin/oneshot", "verify", *pair, "--model", model]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout.startswith("same class"), done.stderr

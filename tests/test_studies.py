@@ -70,6 +70,11 @@ def test_figures_count_as_long_as_their_line_and_the_default_hold(tmp_path: Path
     ):
         (folder / "params.yaml").write_text(yaml.safe_dump(changed(COMMITTED, changes)))
         assert len(Record(folder).seeds) == seeds
+    # A parameter that is younger than the run counts only where it has another value than the one that changes nothing.
+    (folder / "studies/added.yaml").write_text("reptile.foo: 0\n")
+    for value, seeds in ((0, 2), (1, 1)):
+        (folder / "params.yaml").write_text(yaml.safe_dump(changed(COMMITTED, {"reptile.foo": value})))
+        assert len(Record(folder).seeds) == seeds
 
 
 def test_intervals_are_students() -> None:

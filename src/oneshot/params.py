@@ -28,12 +28,12 @@ class Params(DownloadStage, SplitStage, ClassicStage, ReptileStage, MeasuringSta
 
     @property
     def classes(self) -> int:
-        """Classes of the data set; a very large number where only reading a folder can tell."""
+        """Classes of the data set."""
         return known_size(self.dataset)[0]
 
     @property
     def training_images(self) -> int:
-        """Training images of the class with the fewest; a very large number where only reading a folder can tell."""
+        """Training images of the class with the fewest."""
         return known_size(self.dataset)[1]
 
     @property

@@ -60,8 +60,10 @@ class Embedder:
 
     def __call__(self, store: ImageStore, rows: np.ndarray) -> Tensor:
         """See `Embed`."""
-        empty = np.full(len(store.images), -1, dtype=np.int64), torch.zeros(0, self.network.dimensions)
-        place, vectors = self.kept.setdefault(store, empty)
+        if store not in self.kept:
+            empty = torch.zeros(0, self.network.dimensions)
+            self.kept[store] = np.full(len(store.images), -1, dtype=np.int64), empty
+        place, vectors = self.kept[store]
         new = np.unique(rows[place[rows] < 0])
         if len(new):
             place[new] = len(vectors) + np.arange(len(new))

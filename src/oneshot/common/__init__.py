@@ -1,4 +1,4 @@
 """What every package stands on: errors of one line, files written whole, parameters in groups, the frame of a stage.
 
-Nothing here changes a figure, so no stage of dvc.yaml depends on it.
+Nothing here changes a figure, so no stage but `check_params` depends on it.
 """

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, write_text
-from oneshot.common.params import Group, Int, Seed, StageParams, Two
+from oneshot.common.params import Group, Int, Seed, StageParams, Two, shown
 from oneshot.data.dataset import Dataset
 from oneshot.data.sampling import random_stream
 
@@ -54,7 +54,10 @@ class SplitParams(Group):
         if self.unseen == "cifar_fs":
             if params.dataset != "cifar100":
                 yield "unseen", f"needs dataset cifar100, not {params.dataset}"
-            for key, needed in (("unseen_classes", len(CIFAR_FS_UNSEEN)), ("validation_classes", 16)):
+            for key, needed in (
+                ("unseen_classes", len(CIFAR_FS_UNSEEN)),
+                ("validation_classes", len(CIFAR_FS_VALIDATION)),
+            ):
                 if getattr(self, key) != needed:
                     yield key, f"must be {needed} with split.unseen cifar_fs"
         if self.validation_classes == 1:
@@ -195,8 +198,7 @@ def load_split(path: str | Path) -> Split:
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        found = repr(first["input"])
-        found = found if len(found) <= 60 else found[:57] + "..."
+        found = shown(first["input"])
         raise _damaged(path, f"{where[1:] or 'content'}: {first['msg']}, found {found}") from None
     groups: dict[str, list[int]] = {group: [] for group in _LISTS}
     lists: dict[str, dict[int, np.ndarray]] = {"training": {}, "calibration": {}, "support": {}}

@@ -143,4 +143,4 @@ def _episodes(context: Context, group: Classes, shots: int) -> dict[str, float]:
 
 
 def _progress(work: Iterable[Any], what: str) -> Iterable[Any]:
-    return tqdm(list(work), desc=what, unit="clone", mininterval=1)
+    return tqdm(list(work), desc=what, unit="adaptation", mininterval=1)

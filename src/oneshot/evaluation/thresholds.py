@@ -47,7 +47,7 @@ def calibrate_thresholds(context: Context) -> tuple[dict[str, Any], list[dict[st
     chosen = split.validation or some_seen_classes(context)
     work = [(name, shots, label) for name, shots in context.shots.items() for label in chosen]
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in context.shots}
-    for name, shots, label in tqdm(work, desc="adapted thresholds", unit="clone", mininterval=1):
+    for name, shots, label in tqdm(work, desc="adapted thresholds", unit="adaptation", mininterval=1):
         adapted, _ = context.adapted_to_class(label, shots, draw=0)
         positives = context.embed_train(split.calibration[label], adapted)
         negatives = context.embed_train(seen_rows[seen_labels != label], adapted)

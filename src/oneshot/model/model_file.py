@@ -53,11 +53,13 @@ def start_from(network: SiameseNetwork, path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: no such file, or a network of another shape.
     """
+    if not Path(path).is_file():
+        raise UserError(f"network.start_from: found {str(path)!r}; there is no such file")
     earlier, about = load_model(path)
     try:
         network.load_state_dict(earlier.state_dict())
-    except RuntimeError:
+        return {key: about[key] for key in ("seen_classes", "images")}
+    except (RuntimeError, KeyError):
         raise UserError(
-            f"network.start_from: found {str(path)!r}, a network of {earlier.config}; must be one of the same shape"
+            f"network.start_from: found {str(path)!r}; must be a network of the same shape that this project trained"
         ) from None
-    return about

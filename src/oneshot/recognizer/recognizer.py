@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -160,9 +161,9 @@ class Recognizer:
 
 
 def model_path(model: str | Path) -> Path:
-    """The file of a model: a path as it is, a name in models/ of the current folder or of this project."""
+    """The file of a model: a path as it is, a name in models/ of the current folder, of this project, or installed."""
     if str(model) not in NAMES:
         return Path(model)
     file = MODELS / f"{model}.safetensors"
-    places = [file, Path(__file__).resolve().parents[3] / file]
+    places = [file, Path(__file__).resolve().parents[3] / file, Path(sys.prefix) / "share/oneshot" / file]
     return next((path for path in places if path.exists()), places[0])

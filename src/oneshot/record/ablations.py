@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 
@@ -12,7 +12,7 @@ from oneshot.record.markdown import percent, table
 from oneshot.record.statistics import luck_band
 from oneshot.record.studies import NotRun, Record, Study
 from oneshot.report.comparison import METHODS, headlines
-from oneshot.report.plots import COLOURS, save
+from oneshot.report.plots import COLOURS, MARKERS, save
 
 BASE, SEEDS = "ablation_none", "ablation_seed_"  # the short run that changes nothing, and it with other random numbers
 # What the names of a table's lines begin with, and the trainings that it shows.
@@ -21,6 +21,7 @@ TABLES = {
     "reptile": ((BASE, "meta_"), ("meta",)),
     "longer": ((BASE, "twice_", "four_times_"), METHODS),
 }
+SIZES = {"classic": 10, "meta": 7}  # of marks in the picture: one may lie on the other
 
 
 def changes(record: Record, kind: str) -> str:
@@ -30,7 +31,7 @@ def changes(record: Record, kind: str) -> str:
     for name, study in _short(record).items():
         if name.startswith(beginnings):
             figures = [headlines(study[method])[key] for method in methods for key in ("triplet", "one_shot")]
-            changed = (f"`{key}: {_yaml(value)}`" for key, value in record.lines[name]["set"].items())
+            changed = [f"`{change}`" for change in _changed(record, name)]
             images = f"{study['meta']['record']['images']:,}"
             rows.append([", ".join(changed) or "nothing", study["why"], *map(percent, figures), images])
     heading = [f"{method}, {words}" for method in methods for words in ("triplet", "one-shot")]
@@ -50,26 +51,38 @@ def luck(record: Record) -> str:
 
 
 def draw(record: Record, path: Path) -> None:
-    """A line for each change: how far triplet accuracy on validation classes moves, classic and meta."""
+    """How far each change moves triplet accuracy on validation classes; in each table the best for meta at the top."""
     short = _short(record)
-    names = [name for name in short if not name.startswith(SEEDS) and name != BASE]
-    band = 100 * luck_band([_unchanged(short, method) for method in METHODS])
-    figure, axes = plt.subplots(figsize=(10, 0.36 * len(names) + 1.6))
-    axes.axvspan(-band, band, color="#EEEEEE", label="luck")
+    unchanged = {method: _unchanged(short, method) for method in METHODS}
+    band = 100 * luck_band(list(unchanged.values()))
+    figure, axes = plt.subplots()
+    axes.axvspan(-band, band, color="#E5E5E5", label="luck")
     axes.axvline(0, color="grey", linewidth=1)
-    for method, marker, shift in (("classic", "o", -0.12), ("meta", "D", 0.12)):
-        base = mean(_unchanged(short, method))
-        shown = [name for name in names if method == "meta" or not name.startswith("meta_")]  # those change Reptile
-        moved = [100 * (headlines(short[name][method])["triplet"] - base) for name in shown]
-        places = [names.index(name) + shift for name in shown]
-        axes.plot(moved, places, marker, color=COLOURS[method], markersize=7, label=method)
-    axes.set_yticks(range(len(names)), [short[name]["why"] for name in names])
-    axes.tick_params(axis="y", labelsize=10)
-    axes.invert_yaxis()
-    axes.set_xlabel(
-        "points of triplet accuracy on validation classes,\nagainst the mean of the runs that change nothing"
+    for method in METHODS:
+        axes.plot([], [], MARKERS[method], color=COLOURS[method], markersize=SIZES[method], label=method)
+    ticks, end = {}, 0.0  # in inches from the top: a label may take several lines
+    for title, (beginnings, methods) in TABLES.items():
+        ticks[end + 0.3] = title
+        end += 0.45
+        names = [name for name in short if name.startswith(beginnings) and not name.startswith((BASE, SEEDS))]
+        for name in sorted(names, key=lambda name: -headlines(short[name]["meta"])["triplet"]):
+            pairs = [pair.replace(" ", "\u00a0") for pair in _changed(record, name)]  # which no line breaks
+            changed = fill(", ".join(pairs), 66)
+            height = 0.13 + 0.16 * (1 + changed.count("\n"))
+            ticks[end + height / 2] = changed
+            for method in methods:
+                moved = 100 * (headlines(short[name][method])["triplet"] - mean(unchanged[method]))
+                axes.plot(moved, end + height / 2, MARKERS[method], color=COLOURS[method], markersize=SIZES[method])
+            end += height
+    axes.set_yticks(list(ticks), ticks.values(), fontsize=11)
+    for label in axes.get_yticklabels():
+        label.set_fontweight("bold" if label.get_text() in TABLES else "normal")
+    axes.set(
+        ylim=(end + 0.1, 0),
+        xlabel="points of triplet accuracy on validation classes,\nagainst the runs that change nothing",
     )
-    axes.legend(loc="best")
+    axes.legend(loc="lower left")
+    figure.set_size_inches(11, end + 0.9)
     save(figure, path)
 
 
@@ -87,5 +100,7 @@ def _unchanged(short: dict[str, Study], method: str) -> list[float]:
     return [headlines(study[method])["triplet"] for name, study in short.items() if name.startswith((BASE, SEEDS))]
 
 
-def _yaml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _changed(record: Record, name: str) -> list[str]:
+    """What a line sets, as YAML."""
+    values = record.lines[name]["set"].items()
+    return [f"{key}: {str(value).lower() if isinstance(value, bool) else value}" for key, value in values]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -55,7 +56,8 @@ def verify(record: Record) -> str:
     lines = []
     for command in COMMANDS:
         arguments = [sys.executable, "-m", "oneshot.recognizer.cli", *shlex.split(command)[1:]]
-        done = subprocess.run(arguments, cwd=record.root, capture_output=True, text=True)
+        environment = os.environ | {"PYTHONPATH": str(record.root / "src")}  # not what is installed
+        done = subprocess.run(arguments, cwd=record.root, env=environment, capture_output=True, text=True)
         lines += [f"$ {command}", (done.stdout + done.stderr).strip()]
     return "```console\n" + "\n".join(lines) + "\n```"
 

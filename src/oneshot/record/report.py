@@ -18,17 +18,17 @@ TABLES = {
     "How it was obtained": tables.setting,
 }
 CAPTIONS = {  # of the files in plots/
-    "comparison/roc.svg": "ROC on pairs of classes that training never saw: the further to the upper left, the better. "
-    "A dot marks the threshold calibrated on seen classes: it should lie where the curve leaves the diagonal farthest.",
+    "comparison/roc.svg": "Pairs of classes that training never saw. Left: both kinds of mistakes; the further to the "
+    "lower left, the better. A mark is at the threshold calibrated on seen classes. Right: above 0 meta finds more.",
     "comparison/similarities.svg": "Cosines of pairs of unseen classes. Where the two shapes overlap, no threshold can "
     "be right.",
-    "comparison/shots.svg": "What more support images bring. Left: classification among all unseen classes. Right: "
-    "triplets, for the network as trained (faint) and adapted to the class (strong).",
-    "comparison/classes.svg": "Classes differ far more than trainings do: look at which ones are hard for both.",
+    "comparison/shots.svg": "What more support images bring. Left: classification among all unseen classes, by the "
+    "network as trained (faint) and adapted (strong). Right: what adapting to a class gains in triplet accuracy.",
+    "comparison/classes.svg": "Classes differ far more than trainings do. Right: above 0 meta is better at a class.",
     "comparison/training.svg": "Both trainings see the same number of images; what they reach on held-out images of "
     "seen classes.",
     "{method}/map.png": "Test images of unseen classes, placed by t-SNE: what the network finds alike lies together.",
-    "{method}/episode.png": "A one-shot episode: from the picture at the left alone, each row's queries were named.",
+    "{method}/episode.png": "A one-shot episode: from the pictures at the top alone, the queries below were named.",
     "{method}/mistakes.png": "The triplets that the network gets most wrong, one for each pair of classes.",
 }
 STYLE = """
@@ -47,10 +47,10 @@ def page(record: Record) -> str:
         NotRun: there is none.
     """
     parts = [f"<h2>{_inline(heading)}</h2>\n{_block(make(record))}" for heading, make in TABLES.items()]
-    for pattern, caption in CAPTIONS.items():
-        for name in dict.fromkeys(pattern.format(method=method) for method in METHODS):
-            if (picture := record.root / "plots" / name).exists():
-                parts.append(_figure(picture, caption))
+    captions = {pattern.format(method=method): words for pattern, words in CAPTIONS.items() for method in METHODS}
+    pictures = {f"{path.parent.name}/{path.name}": path for path in sorted(record.root.glob("plots/*/*.[sp][vn]g"))}
+    for name in sorted(pictures, key=[*captions, *pictures].index):
+        parts.append(_figure(pictures[name], captions.get(name, name)))
     body = "\n".join(parts)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{TITLE}</title>\n'

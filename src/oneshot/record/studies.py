@@ -87,8 +87,13 @@ class Record:
         return (read_overrides(self.root / line["config"], []) if "config" in line else {}) | line["set"]
 
     def digest(self, overrides: dict[str, Any]) -> str:
-        """8 hex digits that change with every default in params.yaml that `overrides` does not set itself."""
-        kept = {name: value for name, value in _settings(self.defaults).items() if name not in overrides}
+        """8 hex digits that change with every default in params.yaml that `overrides` does not set itself.
+
+        A parameter of studies/added.yaml counts only where it has another value than there.
+        """
+        added, defaults = self._yaml("studies/added.yaml"), _settings(self.defaults)
+        same = {*overrides, *(name for name, value in added.items() if defaults.get(name) == value)}
+        kept = {name: value for name, value in defaults.items() if name not in same}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 
     def load(self, name: str) -> Study | None:

@@ -83,8 +83,9 @@ def over_shots(details: dict[str, dict[str, Any]]) -> Rows:
         details: those of each training, nested.
 
     Returns:
-        Rows of shots (0: all of a class) and, for each training, frozen and adapted few-shot and triplet accuracy;
-        empty text where nothing was measured.
+        Rows of shots (0: all of a class) and, for each training, frozen and adapted few-shot and triplet accuracy and
+        the gain in the latter. `_ci95`: over draws of supports, and for the gain over classes. Empty text where
+        nothing was measured.
     """
     names = [name.removeprefix("adapted_") for name in details[METHODS[0]] if name.startswith("adapted_")]
     numbers = sorted({*HEADLINE_SHOTS, *(int(name) for name in names if name.isdecimal())})
@@ -97,7 +98,9 @@ def over_shots(details: dict[str, dict[str, Any]]) -> Rows:
             for state, home in (("frozen", figures[group]), ("adapted", adapted)):
                 few_shot = home.get(shot_name(int(row["shots"])), {})
                 row[f"{method}_{state}_few_shot"] = few_shot.get("accuracy", "")
+                row[f"{method}_{state}_few_shot_ci95"] = few_shot.get("ci95", "")
                 row[f"{method}_{state}_triplet"] = home.get("triplet_accuracy", "")
+            row |= {f"{method}_{key}": adapted.get(key, "") for key in ("gain", "gain_ci95")}
         rows.append(row)
     return rows
 

@@ -18,7 +18,7 @@ from oneshot.evaluation.metrics import pair_similarities
 
 BINS = 80  # of the histogram of cosines
 MAP_IMAGES = 60  # of each class on the map, at most
-EPISODE_CLASSES, EPISODE_QUERIES = 5, 6  # at most; queries of each class
+EPISODE_CLASSES, EPISODE_QUERIES = 10, 5  # at most; queries of each class
 HARDEST = 8  # triplets shown
 Rows = list[dict[str, Any]]
 
@@ -65,7 +65,7 @@ def example_episode(context: Context, threshold: float) -> dict[str, Any]:
 
     Returns:
         threshold; supports (class, row of a training image); queries (class, row of a test image, predicted,
-        similarity to the support of the predicted class, right).
+        similarity to the support of the predicted class, answer: right, wrong, or unknown below the threshold).
     """
     rng = random_stream(context.params.seed, "episodes", 0, 1)
     held_out = context.held_out
@@ -86,7 +86,7 @@ def example_episode(context: Context, threshold: float) -> dict[str, Any]:
                 "row": int(row),
                 "predicted": (predicted := context.names[labels[place]]),
                 "similarity": round(float(cosine[place]), 4),
-                "right": actual == predicted,
+                "answer": "unknown" if cosine[place] < threshold else "right" if actual == predicted else "wrong",
             }
             for row, place, cosine in zip(queries, best.tolist(), cosines, strict=True)
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from oneshot.common.params import StageParams
@@ -45,7 +46,7 @@ Measured on test images. *Unseen* classes took no part in training or calibratio
 - It errs often: see the table. A score is a similarity, not a probability.
 - The threshold suits pictures like the test images. For others, calibrate again: train on your own folder of pictures.
 - It takes the biases of its data: which classes were photographed, where, and how.
-- Among the unseen classes, the hardest is {hardest} ({lowest:.1f} % of triplets right), the easiest {easiest}
+- Among the {group} classes, the hardest is {hardest} ({lowest:.1f} % of triplets right), the easiest {easiest}
   ({highest:.1f} %).
 
 ## Classes it has seen
@@ -74,17 +75,18 @@ def about_model(trained: dict[str, Any], threshold: float, roc: Rows, tta: str) 
 
 
 def model_card(
-    dataset: str, about: dict[str, Any], network: SiameseNetwork, metrics: dict[str, Any], classes: Rows
+    dataset: str, about: dict[str, Any], network: SiameseNetwork, metrics: dict[str, Any], classes: Rows, group: str
 ) -> str:
     """The card as Markdown.
 
     Args:
-        dataset: its name.
+        dataset: its name, or the folder that it was read from.
         about: what the model file says of itself: method, images, image_size, seen_classes, threshold.
         metrics: the figures in front, fractions of 1.
         classes: rows of the held-out classes, with `class` and `triplet_accuracy`.
+        group: what these are, unseen or validation.
     """
-    rows = [f"| `{k}` | {meaning(k)} | {100 * v:.2f} |" for k, v in metrics.items() if k != "threshold"]
+    rows = [f"| `{k}` | {meaning(k, group)} | {100 * v:.2f} |" for k, v in metrics.items() if k != "threshold"]
     ranked = sorted(classes, key=lambda row: float(row["triplet_accuracy"]))
     shape = ", ".join(f"{key} {network.config[key]}" for key in ("stem", "widths", "blocks", "first_stride"))
     weights = sum(weight.numel() for weight in network.parameters())
@@ -93,7 +95,8 @@ def model_card(
         size=about["image_size"],
         dimensions=network.dimensions,
         training=TRAININGS[about["method"]],
-        dataset=dataset,
+        dataset=Path(dataset).name,
+        group=group,
         images=about["images"],
         seen=len(about["seen_classes"]),
         network=f"ResNet ({shape}), {weights:,} weights",

@@ -14,14 +14,17 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from oneshot.common.files import write_bytes
 
 # Okabe & Ito's palette: told apart by the colour-blind. Line styles tell them apart without colour.
 COLOURS = {"classic": "#0072B2", "meta": "#D55E00"}
+STYLES, MARKERS = {"classic": "-", "meta": "--"}, {"classic": "o", "meta": "D"}
 GOOD, BAD = "#00734F", "#B3003B"  # told apart by brightness too; mistakes carry a mark as well
-STYLES = {"classic": "-", "meta": "--"}
+ANSWERS = {"right": ("", GOOD), "wrong": ("\u2717 ", BAD), "unknown": ("? ", "#555555")}
+PERCENT = (1, 2, 5, 10, 20, 50, 100)  # ticks of log axes
 Rows = list[dict[str, Any]]
 
 plt.rcParams.update(
@@ -29,8 +32,10 @@ plt.rcParams.update(
         "svg.hashsalt": "oneshot",
         "svg.fonttype": "path",
         "font.size": 13,
+        "text.parse_math": False,  # names of classes may have dollar signs
         "axes.spines.top": False,
         "axes.spines.right": False,
+        "axes.titlesize": "medium",
         "axes.grid": True,
         "grid.alpha": 0.25,
         "figure.constrained_layout.use": True,
@@ -39,46 +44,59 @@ plt.rcParams.update(
 )
 
 
-def roc(curves: dict[str, Rows], path: Path) -> None:
-    """ROC curves over each other: rows with `fpr`, `tpr`, and `chosen`, 1 at the calibrated threshold."""
-    figure, axes = plt.subplots(figsize=(7, 6))
+def roc(curves: dict[str, Rows], areas: dict[str, float], path: Path) -> None:
+    """Both kinds of mistakes on log axes, where ROC curves differ, the areas below these, and meta - classic.
+
+    The rows of a curve have `fpr`, `tpr`, and `chosen`, 1 at the calibrated threshold.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.4))
+    figure.suptitle("Pairs of classes that training never saw")
+    rates, found = np.geomspace(1, 100, 200), {}
     for method, rows in curves.items():
-        _line(axes, method, [row["fpr"] for row in rows], [row["tpr"] for row in rows])
-        (point,) = [row for row in rows if row["chosen"]]
-        axes.plot(point["fpr"], point["tpr"], "o", color=COLOURS[method], markersize=11, markeredgecolor="white")
-    axes.plot([0, 1], [0, 1], ":", color="grey", linewidth=1)
-    axes.set(
-        xlabel="false-positive rate: different pairs taken for same",
-        ylabel="true-positive rate: same pairs found",
-        title="Pairs of classes that training never saw\ndots: calibrated thresholds",
-        aspect="equal",
-    )
-    axes.legend(loc="lower right")
+        mistakes = np.array([(100 * row["fpr"], 100 * (1 - row["tpr"])) for row in rows])
+        found[method] = np.interp(rates, mistakes[:, 0], 100 - mistakes[:, 1])
+        _line(left, method, *mistakes.T, label=f"{method}, AUC {areas[method]:.3f}")
+        (chosen,) = np.maximum(1, mistakes[[bool(row["chosen"]) for row in rows]])
+        size = 14 if method == "classic" else 9  # one may lie on the other
+        left.plot(*chosen, MARKERS[method], color=COLOURS[method], markersize=size, markeredgecolor="white")
+    right.plot(rates, found["meta"] - found["classic"], color="black", linewidth=2.5)
+    right.axhline(0, color="grey", linewidth=1)
+    for axes in (left, right):
+        axes.set(xscale="log", xlim=(1, 100), xlabel="different pairs taken for same, in %")
+    left.set(yscale="log", ylim=(1, 100), ylabel="same pairs not found, in %", title="marks: calibrated thresholds")
+    right.set_title("same pairs found: meta - classic, in points")
+    left.legend(loc="lower left")
+    for axis in (left.xaxis, left.yaxis, right.xaxis):
+        axis.set_ticks(PERCENT, [str(tick) for tick in PERCENT])
+        axis.set_minor_locator(NullLocator())
     save(figure, path)
 
 
-def class_bars(rows: Rows, path: Path) -> None:
-    """Triplet accuracy of each held-out class, frozen and adapted on all its images if any was; classic beside meta."""
-    columns = {"triplet_accuracy": "frozen", "adapted_all_triplet_accuracy": "adapted on all training images"}
-    columns = {column: title for column, title in columns.items() if f"meta_{column}" in rows[0]}
-    size = (6 * len(columns), 0.45 * len(rows) + 2.4)
-    figure, (panels,) = plt.subplots(1, len(columns), figsize=size, sharey=True, squeeze=False)
+def class_accuracies(rows: Rows, mean: dict[str, float], path: Path) -> None:
+    """Triplet accuracy of each held-out class, the best at the top, and meta - classic, with its mean over classes.
+
+    Rows are as `comparison.side_by_side` gives them, the mean is a `difference` with its `ci95`.
+    """
+    rows = sorted(rows, key=lambda row: row["classic_triplet_accuracy"] + row["meta_triplet_accuracy"])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 0.42 * len(rows) + 2.8), sharey=True, width_ratios=(3, 2))
     figure.suptitle("Classes that training never saw, told apart from each other")
-    for axes, (column, title) in zip(panels, columns.items(), strict=True):
-        for offset, method in ((-0.2, "classic"), (0.2, "meta")):
-            axes.barh(
-                [place + offset for place in range(len(rows))],
-                [100 * row[f"{method}_{column}"] for row in rows],
-                height=0.38,
-                color=COLOURS[method],
-                hatch="//" if method == "meta" else None,
-                edgecolor="white",
-                label=method,
-            )
-        axes.set(xlim=(50, 100), xlabel="triplet accuracy in % (chance: 50)", title=title)
-        axes.set_yticks(range(len(rows)), [row["class"].replace("_", " ") for row in rows])
-    panels[0].invert_yaxis()
-    panels[-1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+    middle, half = 100 * mean["difference"], 100 * mean["ci95"]
+    right.axvspan(middle - half, middle + half, color="#E5E5E5")
+    right.axvline(0, color="black", linewidth=1)
+    for state, column, fill in (("frozen", "triplet_accuracy", "full"),
+                                ("adapted", "adapted_all_triplet_accuracy", "none")):  # fmt: skip
+        if f"meta_{column}" in rows[0]:
+            y = np.arange(len(rows)) + (0.22 if fill == "none" else 0)
+            values = {method: np.array([100 * row[f"{method}_{column}"] for row in rows]) for method in COLOURS}
+            style: dict[str, Any] = {"linestyle": "none", "fillstyle": fill, "markersize": 9}
+            for method, x in values.items():
+                _line(left, method, x, y, marker=MARKERS[method], label=f"{method}, {state}", **style)
+            right.hlines(y, 0, values["meta"] - values["classic"], color="grey", linewidth=1.5)
+            right.plot(values["meta"] - values["classic"], y, "s", color="black", **style)
+    left.set_yticks(range(len(rows)), [_name(row["class"]) for row in rows])
+    left.set_xlabel("triplet accuracy in % (chance: 50)\nadapted: on all images of the class")
+    right.set_xlabel("meta - classic, in points\nband: mean of the frozen, 95 % over classes")
+    figure.legend(loc="outside lower center", ncols=4, fontsize=12)
     save(figure, path)
 
 
@@ -88,10 +106,12 @@ def training_curves(curves: dict[str, Rows], path: Path) -> None:
     for method, rows in curves.items():
         accuracy = [100 * row["heldout_triplet_accuracy"] for row in rows]
         _line(axes, method, [row["images"] / 1000 for row in rows], accuracy)
+    # The rate is why: in studies/budget_500.json, where it has fallen after 500,000 images, classic is at 93 %.
     axes.set(
         xlabel="images through the network, in thousands",
         ylabel="triplet accuracy in % (chance: 50)",
-        title="Held-out images of seen classes during training",
+        title="Held-out images of seen classes during training\n"
+        "with one_cycle, a high learning rate holds classic back until the rate falls",
     )
     axes.legend(loc="lower right")
     save(figure, path)
@@ -114,24 +134,26 @@ def similarity_histograms(tables: dict[str, Rows], thresholds: dict[str, float],
 
 
 def accuracy_over_shots(rows: Rows, path: Path) -> None:
-    """Accuracy over the number of support images: rows of shots (0: all), and for each training its figures."""
-    figure, panels = plt.subplots(1, 2, figsize=(12, 5))
-    titles = {"few_shot": "Which of the unseen classes is it?", "triplet": "Which of two pictures is of the class?"}
-    labels = [str(row["shots"] or "all") for row in rows]
-    for axes, (kind, title) in zip(panels, titles.items(), strict=True):
-        for method in COLOURS:
-            for state, alpha in (("adapted", 1.0), ("frozen", 0.45)):
-                column = f"{method}_{state}_{kind}"
-                points = [
-                    (place, 100 * row[column]) for place, row in enumerate(rows) if row.get(column) not in (None, "")
-                ]
-                if points:
-                    x, y = zip(*points, strict=True)
-                    style, width = STYLES[method], 2.5 if state == "adapted" else 1.8
-                    axes.plot(x, y, style, marker="o", color=COLOURS[method], alpha=alpha, linewidth=width,
+    """What more support images bring, with 95 % intervals: rows as `comparison.over_shots` gives them."""
+    adapted = any(row["meta_gain"] != "" for row in rows)
+    figure, (panels,) = plt.subplots(1, 1 + adapted, figsize=(6 + 6 * adapted, 5.2), squeeze=False)
+    for axes, kind, state, fill in ((panels[0], "adapted_few_shot", "adapted", "full"),
+                                    (panels[0], "frozen_few_shot", "frozen", "none"),
+                                    (panels[-1], "gain", "adapted", "full")):  # fmt: skip
+        for column, method, shift in ((f"classic_{kind}", "classic", -0.07), (f"meta_{kind}", "meta", 0.07)):
+            if shown := [place for place, row in enumerate(rows) if row[column] != ""]:
+                y, half = ([100 * (rows[place][key] or 0) for place in shown] for key in (column, f"{column}_ci95"))
+                axes.set_xticks(shown, [str(rows[place]["shots"] or "all") for place in shown])
+                axes.errorbar([place + shift for place in shown], y, half, color=COLOURS[method], fillstyle=fill,
+                              fmt=STYLES[method] + MARKERS[method], alpha=1 if fill == "full" else 0.6,
                               label=f"{method}, {state}")  # fmt: skip
-        axes.set_xticks(range(len(labels)), labels)
-        axes.set(xlabel="support images of a class", ylabel="accuracy in %", title=title)
+    words = (
+        ("Which of the unseen classes is it?", "accuracy in %", "draws of them"),
+        ("Which of two pictures is of the class?", "triplet accuracy: points\nabove the frozen network", "classes"),
+    )
+    for axes, (title, figures, varied) in zip(panels, words, strict=False):  # fmt: skip
+        over = f"support images of a class\nbars: 95 % over {varied}; one seed"
+        axes.set(title=title, ylabel=figures, xlabel=over)
     panels[0].legend(loc="lower right")  # where the curves leave room
     save(figure, path)
 
@@ -148,42 +170,33 @@ def thumbnail_map(rows: Rows, images: NDArray[np.uint8], method: str, path: Path
     for name in names:  # at the middle of the class, so that no colour has to be told from another
         x, y = (float(np.median([row[axis] for row in rows if row["class"] == name])) for axis in ("x", "y"))
         label = {"facecolor": "white", "edgecolor": colours[name], "linewidth": 2.5, "boxstyle": "round"}
-        axes.text(x, y, name.replace("_", " "), fontsize=15, ha="center", va="center", bbox=label, zorder=10)
+        axes.text(x, y, _name(name), fontsize=15, ha="center", va="center", bbox=label, zorder=10)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
-    axes.set_title(
-        f"Pictures of classes that training never saw: alike to the {method} network where close", fontsize=15
-    )
+    axes.set_title(f"Classes that training never saw: t-SNE of the {method} network's embeddings", fontsize=18)
     axes.axis("off")
     save(figure, path)
 
 
 def episode(example: dict[str, Any], supports: NDArray[np.uint8], queries: NDArray[np.uint8], method: str,
             path: Path) -> None:  # fmt: skip
-    """A one-shot episode: a row for each class, its support, then its queries with what they were taken for."""
-    rows = [[q for q in zip(example["queries"], queries, strict=True) if q[0]["class"] == support["class"]]
-            for support in example["supports"]]  # fmt: skip
-    columns = 1 + max(map(len, rows))
-    figure, panels = plt.subplots(
-        len(rows), columns, figsize=(1.75 * columns + 0.6, 2.05 * len(rows) + 1), squeeze=False
-    )
-    right = sum(query["right"] for query in example["queries"])
-    figure.suptitle(
-        f"One picture of each class (left), then queries: {right} of {len(example['queries'])} named rightly "
-        f"by the {method} network",
-        fontsize=14,
-    )
-    for line, support, image, answers in zip(panels, example["supports"], supports, rows, strict=True):
-        _picture(line[0], image, support["class"].replace("_", " "), "black", bold=True)
-        for axes, (query, picture) in zip(line[1:], answers, strict=False):
-            sure = "" if query["similarity"] >= example["threshold"] else " ?"
-            words = f"{query['predicted'].replace('_', ' ')}{sure}\n{query['similarity']:.2f}"
-            _picture(axes, picture, words if query["right"] else f"\u2717 {words}", GOOD if query["right"] else BAD)
-        for axes in line[1 + len(answers) :]:
+    """A one-shot episode: a column for each class, its support, then its queries with what they were taken for."""
+    columns = [[q for q in zip(example["queries"], queries, strict=True) if q[0]["class"] == support["class"]]
+               for support in example["supports"]]  # fmt: skip
+    rows = 1 + max(map(len, columns))
+    size = (max(6, 1.25 * len(columns)), 1.65 * rows + 1)
+    figure, panels = plt.subplots(rows, len(columns), figsize=size, squeeze=False)
+    answers = [query["answer"] for query in example["queries"]]
+    counts = ", ".join(f"{answers.count(answer)} {answer}" for answer in ANSWERS)
+    figure.suptitle(f"A picture of each class (top), then queries\nto the {method} network: {counts}", fontsize=14)
+    for line, support, image, own in zip(panels.T, example["supports"], supports, columns, strict=True):
+        _picture(line[0], image, _name(support["class"]), "black", bold=True)
+        for axes, (query, picture) in zip(line[1:], own, strict=False):
+            mark, colour = ANSWERS[query["answer"]]
+            named = "unknown" if query["answer"] == "unknown" else _name(query["predicted"])
+            _picture(axes, picture, f"{mark}{named}\n{query['similarity']:.2f}", colour)
+        for axes in line[1 + len(own) :]:
             axes.axis("off")
-    figure.supxlabel(
-        f"below a query: what it was taken for, and the similarity; ?: below the threshold {example['threshold']:.2f}",
-        fontsize=12,
-    )
+    figure.supxlabel(f"below a query: answer, similarity; unknown below {example['threshold']:.2f}", fontsize=12)
     save(figure, path)
 
 
@@ -192,7 +205,7 @@ def hardest_triplets(rows: Rows, images: NDArray[np.uint8], method: str, path: P
     figure, panels = plt.subplots(3, len(rows), figsize=(1.75 * len(rows) + 0.8, 7.2), squeeze=False)
     figure.suptitle(f"What the {method} network gets most wrong among unseen classes", fontsize=14)
     for place, row in enumerate(rows):
-        name, other = (row[key].replace("_", " ") for key in ("class", "negative_class"))
+        name, other = (_name(row[key]) for key in ("class", "negative_class"))
         trio = images[3 * place : 3 * place + 3]
         _picture(panels[0][place], trio[0], name, "black", bold=True)
         _picture(panels[1][place], trio[1], f"{name}\n{row['positive_cosine']:.2f}", GOOD)
@@ -228,5 +241,10 @@ def _shown(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
-def _line(axes: Axes, method: str, x: list[float], y: list[float]) -> None:
-    axes.plot(x, y, STYLES[method], color=COLOURS[method], linewidth=2.5, label=method)
+def _name(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _line(axes: Axes, method: str, x: Any, y: Any, **style: Any) -> None:
+    own: dict[str, Any] = {"linestyle": STYLES[method], "color": COLOURS[method], "linewidth": 2.5, "label": method}
+    axes.plot(x, y, **own | style)

@@ -7,6 +7,7 @@ import gzip
 import os
 import struct
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -17,11 +18,10 @@ from oneshot.common.errors import UserError
 from oneshot.common.params import Int, Seed, StageParams, shown
 from oneshot.data.dataset import Dataset
 from oneshot.sources.fetch import Published, obtain
-from oneshot.sources.image_folder import read_folder
+from oneshot.sources.image_folder import folder_size, read_folder
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 TEST_DIGITS = 50  # test images of each digit
-UNKNOWN_SIZE = 10**7  # stands for a folder's numbers of classes and images, which only reading it can tell
 
 
 class DownloadStage(StageParams):
@@ -106,10 +106,11 @@ DATASETS = {
 }
 
 
+@cache
 def known_size(dataset: str) -> tuple[int, int]:
-    """The number of classes, and of training images of the class with the fewest; (10**7, 10**7) for a folder."""
+    """The number of classes, and of training images of the class with the fewest; a folder is counted."""
     known = DATASETS.get(dataset)
-    return (known.classes, known.images) if known else (UNKNOWN_SIZE, UNKNOWN_SIZE)
+    return (known.classes, known.images) if known else folder_size(dataset)
 
 
 def dataset_mistakes(dataset: str) -> Iterator[str]:

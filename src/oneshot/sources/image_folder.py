@@ -32,12 +32,9 @@ def read_folder(root: str | Path, side: int, seed: int) -> Dataset:
     root = Path(root).expanduser().resolve()
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder")
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        train, test = _classes(root / "train"), _classes(root / "test")
-        if different := set(train) ^ set(test):
-            raise UserError(f"{root}: class {min(different)} is in only one of train/ and test/; must be in both")
-    else:
-        train, test = _parted(_classes(root), seed)
+    train, test = _files(root, seed)
+    if different := set(train) ^ set(test):
+        raise UserError(f"{root}: class {min(different)} is in only one of train/ and test/; must be in both")
     if len(train) < 4:
         raise UserError(f"{root}: {len(train)} classes (folders with pictures); at least 4 are needed")
     for part, purpose, least in ((train, "learn from", 2), (test, "test on", TEST_PICTURES)):
@@ -45,6 +42,19 @@ def read_folder(root: str | Path, side: int, seed: int) -> Dataset:
             if len(paths) < least:
                 raise UserError(f"{root}: class {name} has {len(paths)} pictures to {purpose}; at least {least} needed")
     return Dataset(*_read(train, side), *_read(test, side), list(train))
+
+
+def folder_size(root: str | Path) -> tuple[int, int]:
+    """How many classes a folder has, and how many pictures the class with the fewest has to train on."""
+    train, _ = _files(Path(root).expanduser(), seed=0)  # which pictures are drawn changes no number
+    return len(train), min(map(len, train.values()), default=0)
+
+
+def _files(root: Path, seed: int) -> tuple[ClassFiles, ClassFiles]:
+    """Pictures to train on and pictures to test on."""
+    if (root / "train").is_dir() and (root / "test").is_dir():
+        return _classes(root / "train"), _classes(root / "test")
+    return _parted(_classes(root), seed)
 
 
 def _classes(root: Path) -> ClassFiles:

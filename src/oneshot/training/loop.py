@@ -38,6 +38,7 @@ CURVE_TRIPLETS = 6000  # of calibration images; the accuracy's standard error is
 CURVE_NORM_BATCHES, FINAL_NORM_BATCHES = 4, 40  # batches that batch-norm statistics are estimated on
 FIRST_CHECKPOINT = 1  # seconds after which a run first saves its state
 CHECKPOINT_COST = 0.01  # share of the time that checkpoints may take; it sets how much work a kill can cost
+LONGEST_WAIT = 60  # seconds between checkpoints, at most
 
 
 class Training(Protocol):
@@ -79,13 +80,14 @@ def train(method: TrainingFactory, params: TrainingStage, data: Path, split_file
     torch.manual_seed(params.seed)  # both trainings start from the same weights
     pool = ClassPool([split.training[label] for label in split.seen])
     network = new_network(params.network, *channel_statistics(dataset.train_images[np.concatenate(pool.images)]))
-    seen_before, images_before = set(), 0
+    seen_before: list[str] = []
+    images_before = 0
     if params.network.start_from != "none":
         inputs.append(Path(params.network.start_from))
         earlier = start_from(network, params.network.start_from)
-        seen_before, images_before = set(earlier["seen_classes"]), earlier["images"]
+        seen_before, images_before = earlier["seen_classes"], earlier["images"]
     held_out = {dataset.class_names[label] for label in split.validation + split.unseen}
-    if known := held_out & seen_before:
+    if known := held_out.intersection(seen_before):
         raise UserError(
             f"network.start_from: found {params.network.start_from!r}, trained on {min(known)}, which this split holds "
             "out; must be a model that has not seen the held-out classes"
@@ -95,7 +97,7 @@ def train(method: TrainingFactory, params: TrainingStage, data: Path, split_file
     learner = Learner(params, compute, network, store, pool)
     training = method(params, learner)
     curve = Curve(training, learner, ClassPool([split.calibration[label] for label in split.seen]))
-    settings = params.model_dump() | describe(compute) | {"method": method.name}
+    settings = {"params": params.model_dump(), "machine": describe(compute), "method": method.name}
     checkpoint = Checkpoint(f"train_{method.name}", fingerprint(settings, inputs))
 
     alone = only_one(f"train_{method.name}") if distributed.IS_MAIN else nullcontext()
@@ -108,7 +110,7 @@ def train(method: TrainingFactory, params: TrainingStage, data: Path, split_file
             "method": method.name,
             "images": images_before + training.steps * training.images_per_step,
             "image_size": dataset.train_images.shape[1],
-            "seen_classes": [dataset.class_names[label] for label in split.seen],
+            "seen_classes": list(dict.fromkeys([*seen_before, *(dataset.class_names[label] for label in split.seen)])),
         }
         save_model(output / "model.safetensors", curve.finished_network(FINAL_NORM_BATCHES), about)
         weights = sum(weight.numel() for weight in network.parameters())
@@ -201,7 +203,8 @@ class Run:
                     began = time.monotonic()
                     self.mean_loss()
                     self.checkpoint.save(self.state_dict())
-                    save_at = time.monotonic() + (time.monotonic() - began) / CHECKPOINT_COST
+                    now = time.monotonic()
+                    save_at = now + min((now - began) / CHECKPOINT_COST, LONGEST_WAIT)
                 if stopping:
                     why = f"{stopping[0]} at step {self.done}"
                     raise UserError(f"train_{training.name}: {why}; run again to go on from there")

@@ -85,6 +85,7 @@ class ReptileTraining:
             deltas.append(subtract(weights, start))
             states.append(clone(optimizer_state(self.optimizer)))
             assign(weights, start)
+        # This process's share of the means, then the means. The pseudo-gradient points to the trained weights.
         pseudo_gradient, state, loss = (mean(values, tasks) for values in (deltas, states, losses))
         distributed.all_reduce([*pseudo_gradient, *state, *loss])
         set_optimizer_state(self.optimizer, state)
