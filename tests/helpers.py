@@ -13,6 +13,7 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from oneshot.common.params import changed
 from oneshot.data.dataset import Dataset, save_dataset
@@ -100,6 +101,15 @@ def make_context(
     network = new_network(params.network, [80.0], [90.0])
     save_model(folder / "model.safetensors", network, {"method": "classic"})
     return Context(params, folder / "model.safetensors", folder / "dataset", folder / "split.json")
+
+
+def write_pictures(folder: Path, dataset: Dataset, each: int = 10) -> Path:
+    """The first pictures of each class of a data set as files, a folder a class."""
+    for label, name in enumerate(dataset.class_names):
+        (folder / name).mkdir(parents=True)
+        for number, row in enumerate(np.flatnonzero(dataset.train_labels == label)[:each]):
+            Image.fromarray(dataset.train_images[row].squeeze()).save(folder / name / f"{number:03}.png")
+    return folder
 
 
 def fuzz(examples: int, *arguments: Any, **named: Any) -> Callable[[Any], Any]:

@@ -7,7 +7,7 @@ from torture import examples_tried, is_whole
 from oneshot.common.errors import UserError
 
 PRINTED = """
-tests/test_params.py::test_any_file_is_taken:
+tests/common/test_params.py::test_any_file_is_taken:
 
   - during reuse phase (0.01 seconds):
     - 3 passing, 0 failing, and 0 invalid test cases
@@ -18,7 +18,7 @@ tests/test_params.py::test_any_file_is_taken:
   - Stopped because settings.max_examples=300
 
 
-tests/test_split.py::test_a_damaged_split:
+tests/data/test_split.py::test_a_damaged_split:
 
   - during generate phase (0.42 seconds):
     - 150 passing examples, 0 failing examples, 12 invalid examples

@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 import yaml
 from dvc.repo import Repo
-from helpers import ROOT, TINY
+from helpers import ROOT, TINY, write_pictures
 from ruamel.yaml import YAML
-from test_image_folder import write_pictures
 
 from oneshot.common.params import changed
 from oneshot.data.dataset import Dataset

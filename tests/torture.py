@@ -170,7 +170,7 @@ def examples_tried(printed: str) -> dict[str, int]:
     """
     tried: dict[str, int] = {}
     for line in printed.splitlines():
-        if match := re.fullmatch(r"tests/\w+\.py::test_(\w+):", line.strip()):
+        if match := re.fullmatch(r"tests/[\w/]+\.py::test_(\w+):", line.strip()):
             name = match[1].replace("_", " ")
             tried[name] = 0
         elif match := re.search(r"(\d+) passing\b.*\b0 failing\b", line):

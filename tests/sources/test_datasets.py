@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_image_folder import write_pictures
+from helpers import write_pictures
 
 from oneshot.common.errors import UserError
 from oneshot.common.params import load_params

@@ -7,20 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from helpers import write_pictures
 
 from oneshot.common.errors import UserError
 from oneshot.data.dataset import Dataset
 from oneshot.sources.image_folder import read_folder
-
-
-def write_pictures(folder: Path, dataset: Dataset, each: int = 10) -> Path:
-    """The first pictures of each class of a data set as files, a folder a class."""
-    for label, name in enumerate(dataset.class_names):
-        (folder / name).mkdir(parents=True)
-        for number, row in enumerate(np.flatnonzero(dataset.train_labels == label)[:each]):
-            Image.fromarray(dataset.train_images[row].squeeze()).save(folder / name / f"{number:03}.png")
-    return folder
 
 
 @pytest.fixture
