@@ -27,6 +27,9 @@ def main() -> None:
     pictures = sorted([*folder.glob("plots/*/*.svg"), *folder.glob("plots/*/*.png")])
     print(f"\nPictures: {', '.join(os.path.relpath(path) for path in pictures)}")
     print(f"All figures: {os.path.relpath(folder)}/metrics/")
+    about = arguments.config.read_text(encoding="utf-8").partition("\n")[0]
+    if about.startswith("# "):
+        print(f"What this run is: {about[2:]}")
 
 
 if __name__ == "__main__":

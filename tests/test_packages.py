@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "adaptation": "hardware data model",
     "evaluation": "hardware data model adaptation",
     "report": "data model evaluation",
-    "record": "data evaluation report params sources",
+    "record": "data evaluation report params recognizer sources",
     "recognizer": "sources model",
 }
 SOURCE = ROOT / "src/oneshot"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,14 @@ def test_captions_cover_every_picture_of_the_pipeline() -> None:
     plots = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
     pictures = {plot.removeprefix("plots/") for plot in plots if isinstance(plot, str)}
     assert pictures == {name.format(method=method) for name in CAPTIONS for method in METHODS}
+
+
+def test_the_run_is_named_and_what_is_not_as_committed(tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "demo")
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message=results"]):
+        people = ["-c", "user.name=test", "-c", "user.email=test@test"]
+        subprocess.run(["git", *people, *command], cwd=folder, check=True)
+    assert "The run in the folder <code>demo</code>, as committed." in page(Record(folder))
+    with open(folder / "params.yaml", "a") as file:
+        file.write("# edited")
+    assert "changed since the commit: <code>params.yaml</code>." in page(Record(folder))

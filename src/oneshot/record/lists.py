@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import Any
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, read_table
+from oneshot.recognizer.cli import parser
 from oneshot.record.markdown import table
 from oneshot.record.studies import NotRun, Record
 from oneshot.report.comparison import HEADLINES, meaning
@@ -104,6 +106,29 @@ def kills(record: Record, part: str) -> str:
             "not read that file then, which was removed; DVC's cache gave back what was done."
         )
     return f"{words} Killed in:\n\n{table(['stage', *SIGNALS], rows)}"
+
+
+def command_line(record: Record) -> str:
+    """The commands of `oneshot`, with their options."""
+    rows = []
+    (commands,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for name, command in commands.choices.items():
+        arguments = " ".join(command.format_usage().replace("usage: ", "").replace("[-h] ", "").split())
+        rows.append([f"`{name}`", f"`{arguments}`", str(command.description)])
+    return table(["command", "usage", "what it does"], rows)
+
+
+def python(record: Record) -> str:
+    """The public methods of the classes that people import, with the first line of what each says of itself."""
+    rows = []
+    for path in ("recognizer", "gallery"):
+        for node in ast.parse((record.root / f"src/oneshot/recognizer/{path}.py").read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name in ("Recognizer", "Gallery"):
+                methods = [m for m in node.body if isinstance(m, ast.FunctionDef) and not m.name.startswith("_")]
+                for method in methods:
+                    call = f"{node.name}.{method.name}({', '.join(a.arg for a in method.args.args[1:])})"
+                    rows.append([f"`{call}`", (ast.get_docstring(method) or "").split("\n")[0]])
+    return table(["call", "what it gives"], rows)
 
 
 def made_up_input(record: Record) -> str:

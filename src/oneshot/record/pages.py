@@ -18,7 +18,7 @@ from oneshot.record.studies import NotRun, Record
 
 PAGES = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("experiments", "speed", "trust", "parameters", "metrics", "code")),
+    *(f"docs/{name}.md" for name in ("experiments", "speed", "trust", "parameters", "metrics", "code", "use")),
 )
 PICTURE = "docs/ablations.svg"
 PARTS: dict[str, Callable[[Record], str]] = {
@@ -26,7 +26,8 @@ PARTS: dict[str, Callable[[Record], str]] = {
     "verify": front.verify,
     "seeds": tables.seeds,
     "reference": tables.reference,
-    "single": tables.single,
+    "command_line": lists.command_line,
+    "python": lists.python,
     "adapted": tables.adapted,
     "episodes": tables.episodes,
     "setting": tables.setting,

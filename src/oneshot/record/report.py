@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import subprocess
 from pathlib import Path
 
 from oneshot.record import tables
@@ -46,7 +47,8 @@ def page(record: Record) -> str:
     Raises:
         NotRun: there is none.
     """
-    parts = [f"<h2>{_inline(heading)}</h2>\n{_block(make(record))}" for heading, make in TABLES.items()]
+    parts = [f"<p>{_inline(_state(record.root))}</p>"]
+    parts += [f"<h2>{_inline(heading)}</h2>\n{_block(make(record))}" for heading, make in TABLES.items()]
     captions = {pattern.format(method=method): words for pattern, words in CAPTIONS.items() for method in METHODS}
     pictures = {f"{path.parent.name}/{path.name}": path for path in sorted(record.root.glob("plots/*/*.[sp][vn]g"))}
     for name in sorted(pictures, key=[*captions, *pictures].index):
@@ -56,6 +58,14 @@ def page(record: Record) -> str:
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{TITLE}</title>\n'
         f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{TITLE}</h1>\n{body}\n</body>\n</html>\n"
     )
+
+
+def _state(root: Path) -> str:
+    """Which run the page shows, and whether its parameters and figures are those of the commit."""
+    command = ["git", "status", "--porcelain", "--", "params.yaml", "metrics", "plots"]
+    changed = subprocess.run(command, cwd=root, capture_output=True, text=True).stdout.split("\n")[:-1]
+    what = f"changed since the commit: {', '.join(f'`{line[3:]}`' for line in changed)}" if changed else "as committed"
+    return f"The run in the folder `{root.resolve().name}`, {what}."
 
 
 def _figure(path: Path, caption: str) -> str:
