@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from exact_evaluation import exact_evaluation
 from pipeline import nothing_to_do, stage_memory
-from training import Trainers, against_bare, against_reference, compiling, scaling
+from training import Trainers, against_bare, against_reference, compiling
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, write_json
@@ -39,7 +39,6 @@ def main() -> None:
         "against_bare_loop": against_bare,
         "compiling": compiling,
         "against_reference_way": against_reference,
-        "scaling": lambda trainers, rounds: scaling(trainers, max(3, rounds // 3)),
         "exact_evaluation": lambda trainers, rounds: exact_evaluation(max(3, rounds // 3)),
         "repro_with_nothing_to_do": lambda trainers, rounds: nothing_to_do(rounds),
         "peak_gib_of_stages": lambda trainers, rounds: stage_memory(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -191,23 +191,4 @@ def against_reference(trainers: Trainers, rounds: int, steps: int = 4) -> dict[s
         }
         seconds = side_by_side(contenders, rounds)
         found[name] = {way: ratio(seconds["theirs"], seconds[way]) for way in ("eager", "compiled")}
-    return found
-
-
-def scaling(trainers: Trainers, rounds: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Microseconds an image as one size changes: those of a table take turns."""
-    images = 1920
-    steps = images // trainers.params.batch.size
-    few: dict[str, Any] = {"classic.batch_classes": 8, "reptile.task_classes": 8}
-    five = {"reptile.inner_steps": 5}
-    tables: dict[str, tuple[tuple[int, ...], Callable[[int], Work]]] = {
-        "batch_size": ((32, 64, 128, 384, 640), lambda n: trainers.classic(images // n, **few, **{"batch.size": n})),
-        "blocks_per_stage": ((1, 2, 3), lambda n: trainers.classic(steps, **{"network.blocks": n})),
-        "inner_steps": ((1, 3, 5, 15), lambda n: trainers.meta(steps, **{"reptile.inner_steps": n})),
-        "task_classes": ((2, 8, 32, 64), lambda n: trainers.meta(steps, **five, **{"reptile.task_classes": n})),
-    }
-    found = {}
-    for name, (sizes, make) in tables.items():
-        seconds = side_by_side({str(size): make(size) for size in sizes}, rounds)
-        found[name] = {size: spread(1e6 * values / images) for size, values in seconds.items()}
     return found

@@ -22,7 +22,6 @@ BARE = {"images_per_second": spread(2000.0), "to_bare_loop": {"classic": spread(
 FOUND = {
     "against_bare_loop": BARE,
     "compiling": {"faster": spread(1.1), "pays_after_images": None},
-    "scaling": {"batch_size": {"32": spread(1200.0), "64": spread(800.0)}},
     "repro_with_nothing_to_do": None,  # it was not up to date
 }
 
@@ -41,7 +40,6 @@ def test_ratios_stand_with_their_quartiles_and_the_machine(tmp_path: Path) -> No
     assert "| images a second in training | 2,000 (1,800 to 2,200) |" in text and "does not pay" in text
     assert text.endswith("Measured on A Processor (cpu, threads: 2), bf16, torch 2.0.")
     assert "nothing to do" not in text
-    assert part("scaling", record).endswith("| images in a batch | 32, 64 | 1200, 800 |")
     assert part("memory", record) == "Not run yet: `make bench PARTS=peak_gib_of_stages` does."
 
 

@@ -41,7 +41,6 @@ PARTS: dict[str, Callable[[Record], str]] = {
     **{name: partial(ablations.changes, kind=name) for name in ablations.TABLES},
     **{name: partial(lists.search, name=name) for name in lists.SEARCHES},
     "speed": speed.summary,
-    "scaling": speed.scaling,
     "memory": speed.memory,
     "random_kills": partial(lists.kills, part="random_moments"),
     "stage_kills": partial(lists.kills, part="each_stage"),

@@ -8,13 +8,6 @@ from oneshot.common.files import read_json
 from oneshot.record.markdown import percent, table
 from oneshot.record.studies import NotRun, Record
 
-SIZES = {
-    "batch_size": "images in a batch",
-    "blocks_per_stage": "residual blocks in each of the three stages",
-    "inner_steps": "inner steps on a task",
-    "task_classes": "classes in a task",
-}
-
 
 def summary(record: Record) -> str:
     """The figures that matter, and the machine that they belong to."""
@@ -51,15 +44,6 @@ def summary(record: Record) -> str:
         for m in (part["machine"] for part in parts.values())
     )
     return "\n\n".join([table(["measure", "found"], rows), *dict.fromkeys(machines)])
-
-
-def scaling(record: Record) -> str:
-    """Cost of an image as one size changes."""
-    rows = []
-    for name, costs in _found(record, "scaling").items():
-        medians = (f"{cost['median']:.0f}" for cost in costs.values())
-        rows.append([SIZES[name], ", ".join(costs), ", ".join(medians)])
-    return table(["what changes", "sizes", "microseconds an image"], rows)
 
 
 def memory(record: Record) -> str:
