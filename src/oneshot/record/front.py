@@ -6,14 +6,11 @@ import os
 import shlex
 import subprocess
 import sys
-from typing import Any
-
-import numpy as np
 
 from oneshot.record.markdown import estimated, percent, table
-from oneshot.record.statistics import interval
-from oneshot.record.studies import NotRun, Record, Study
-from oneshot.report.comparison import METHODS, headlines
+from oneshot.record.studies import NotRun, Record
+from oneshot.record.tables import paired
+from oneshot.report.comparison import METHODS
 
 DRAWS = "draw_"  # names of lines whose unseen classes are drawn at random
 SHOTS = {"one_shot": "1-shot", "five_shot": "5-shot"}
@@ -37,7 +34,7 @@ def headline(record: Record) -> str:
         f"labels 90-99, as the reference, {len(record.seeds)} seeds": record.seeds,
     }
     measures = {"triplet": "triplet accuracy", "one_shot": "10-way 1-shot"}
-    rows = [[group, words, *_cells(runs, key), ""] for group, runs in groups.items() for key, words in measures.items()]
+    rows = [[group, words, *paired(runs, key), ""] for group, runs in groups.items() for key, words in measures.items()]
     sampled = {m: record.done["cifar_fs"][m]["unseen"]["sampled_episodes"] for m in METHODS}
     papers = {name: record.published["cifar_fs"][f"{name}, ResNet-12"] for name in ("ProtoNet", "RFS")}
     for place, (key, words) in enumerate(SHOTS.items()):
@@ -60,10 +57,3 @@ def verify(record: Record) -> str:
         done = subprocess.run(arguments, cwd=record.root, env=environment, capture_output=True, text=True)
         lines += [f"$ {command}", (done.stdout + done.stderr).strip()]
     return "```console\n" + "\n".join(lines) + "\n```"
-
-
-def _cells(runs: list[Study], key: str) -> list[str]:
-    """Means over runs of a headline with Student's 95 % intervals: classic, meta, and the difference paired by run."""
-    values: dict[str, Any] = {m: np.array([headlines(run[m])[key] for run in runs]) for m in METHODS}
-    values["difference"] = values["meta"] - values["classic"]
-    return [estimated(*interval(of_runs)) for of_runs in values.values()]

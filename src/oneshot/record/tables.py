@@ -28,18 +28,23 @@ def seeds(record: Record) -> str:
     for key, words in WORDS.items():
         if not all(key in figures for method in METHODS for figures in found[method]):
             continue
-        values = {method: np.array([figures[key] for figures in found[method]]) for method in METHODS}
-        row = [words, f"`{key}`", *(estimated(*interval(values[method]), " t") for method in METHODS)]
+        row = [words, f"`{key}`", *paired(runs, key, " t")]
         for place, method in enumerate(METHODS, 2):
             if column := by_class.get(key):
                 low, high = bootstrap([_column(run, f"{method}_{column}") for run in runs])
                 row[place] += f" (classes {100 * low:.1f} to {100 * high:.1f})"
-        rows.append([*row, estimated(*interval(values["meta"] - values["classic"]), " t")])
+        rows.append(row)
     if alone := record.done.get("pure_triplet"):
         classic, meta = (headlines(alone[method])["triplet"] for method in METHODS)
         words = f"*beside it, the triplet loss alone, one seed:* {WORDS['triplet']}"
         rows.append([words, "`triplet`", percent(classic), percent(meta), percent(meta - classic)])
     return table([f"measure, {len(runs)} seed{'s' if len(runs) > 1 else ''}", "key", *METHODS, GAP], rows)
+
+
+def paired(runs: list[Study], key: str, label: str = "") -> list[str]:
+    """Means over runs of a headline with Student's 95 % intervals: classic, meta, and their difference by run."""
+    classic, meta = (np.array([headlines(run[method])[key] for run in runs]) for method in METHODS)
+    return [estimated(*interval(values), label) for values in (classic, meta, meta - classic)]
 
 
 def reference(record: Record) -> str:
