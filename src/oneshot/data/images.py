@@ -28,22 +28,38 @@ class ImageStore:
 
     def augmented(self, indices: np.ndarray, rng: np.random.Generator) -> Tensor:
         """The images at `indices` (B,), each augmented by its own draw: (B, C, H, W) of uint8."""
-        images = self.batch(indices)
+        return self.augment(to_device(self.draw(indices, rng), self.images.device))
+
+    def draw(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """What decides the augmented images at `indices` (B,), in numbers (R, B) of int64 that `augment` reads.
+
+        Rows: the index; its shift down and right; 1 where it is mirrored; top and left of the black square.
+        """
+        count, side = len(indices), self.images.shape[2]
+        rows = [indices[None]]
+        if self.augmentation != "none":
+            rows.append(rng.integers(0, 2 * max(1, side // 8) + 1, (2, count)))
+        if self.augmentation.startswith("crop_flip"):
+            rows.append(rng.integers(0, 2, (1, count)))
+        if self.augmentation == "crop_flip_cutout":
+            hole = max(1, side // 3)
+            # Its centre lies anywhere in the image, so that parts of the square may lie outside.
+            rows.append(rng.integers(-(hole // 2), side - hole // 2, (2, count)))
+        return np.concatenate(rows)
+
+    def augment(self, draws: Tensor) -> Tensor:
+        """The augmented images (B, C, H, W) of uint8 that `draw` decided."""
+        images = self.images[draws[0]]
         if self.augmentation == "none":
             return images
         count, _, height, width = images.shape
-        reach = max(1, height // 8)
-        windows = F.pad(images, [reach] * 4).unfold(2, height, 1).unfold(3, width, 1)
-        shift = to_device(rng.integers(0, 2 * reach + 1, (2, count)), images.device)
-        images = windows[torch.arange(count, device=images.device), :, shift[0], shift[1]]
+        windows = F.pad(images, [max(1, height // 8)] * 4).unfold(2, height, 1).unfold(3, width, 1)
+        images = windows[torch.arange(count, device=images.device), :, draws[1], draws[2]]
         if self.augmentation.startswith("crop_flip"):
-            mirrored = to_device(rng.integers(0, 2, count) > 0, images.device)
-            images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+            images = torch.where(draws[3, :, None, None, None] > 0, images.flip(3), images)
         if self.augmentation == "crop_flip_cutout":
-            side = max(1, height // 3)
-            # Its centre lies anywhere in the image, so that parts of the square may lie outside.
-            top, left = to_device(rng.integers(-(side // 2), height - side // 2, (2, count)), images.device)
-            rows, columns = (_covered(first, side, length) for first, length in ((top, height), (left, width)))
+            hole = max(1, height // 3)
+            rows, columns = _covered(draws[4], hole, height), _covered(draws[5], hole, width)
             images = images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
         return images
 
