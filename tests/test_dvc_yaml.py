@@ -14,13 +14,14 @@ import yaml
 from helpers import ROOT
 from test_packages import SOURCE, imports
 
-from oneshot.common.params import StageParams, names_of
+from oneshot.common.params import StageParams
+from oneshot.common.schema import names_of
 from oneshot.params import Params, check_params
 from oneshot.report.model_card import ExportStage
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # What no stage need depend on: errors, files, the frame of a stage and the reading of parameters change no figure.
-FRAME = {"common.errors", "common.files", "common.params", "common.stage"}
+FRAME = {"common.errors", "common.files", "common.params", "common.schema", "common.stage"}
 
 
 def script_of(stage: str) -> str:

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_json
-from oneshot.common.params import changed, names_of
+from oneshot.common.params import changed
+from oneshot.common.schema import names_of
 from oneshot.data.dataset import Dataset, save_dataset
 from oneshot.params import Params
 from oneshot.recognizer import cli

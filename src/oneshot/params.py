@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ConfigDict
 
 from oneshot.common.errors import UserError
-from oneshot.common.params import Group, load_params, shown
+from oneshot.common.params import Group, load_params
+from oneshot.common.schema import shown
 from oneshot.data.split import SplitStage
 from oneshot.evaluation.context import MeasuringStage
 from oneshot.report.comparison import CompareStage

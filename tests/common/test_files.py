@@ -2,11 +2,24 @@
 
 import errno
 import os
+from itertools import pairwise
 
 import pytest
+import yaml
+from helpers import fuzz
+from hypothesis import strategies as st
 
 from oneshot.common.errors import UserError
-from oneshot.common.files import read_json, read_table, write_bytes, write_json, write_table
+from oneshot.common.files import (
+    MOST_YAML,
+    parse_yaml,
+    read_json,
+    read_table,
+    read_yaml,
+    write_bytes,
+    write_json,
+    write_table,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -36,13 +49,84 @@ def test_table_round_trip(tmp_path, name):
     assert read_table(tmp_path / name) == rows
 
 
-@pytest.mark.parametrize("content", ["{", "\udcff", ""])
-def test_broken_json_is_named(tmp_path, content):
-    (tmp_path / "a.json").write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(UserError, match=r"a\.json"):
-        read_json(tmp_path / "a.json")
-    with pytest.raises(UserError, match="missing.json: not found"):
-        read_json(tmp_path / "missing.json")
+READERS = {"json": read_json, "yaml": read_yaml, "csv": read_table}
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_what_is_no_file_of_text_is_named(tmp_path, kind):
+    """A pipe would wait for its other end for ever."""
+    os.mkfifo(tmp_path / f"pipe.{kind}")
+    (tmp_path / f"folder.{kind}").mkdir()
+    (tmp_path / f"loop.{kind}").symlink_to(f"loop.{kind}")
+    (tmp_path / f"latin.{kind}").write_bytes(b"\xe4")
+    for name in ("pipe", "folder", "loop", "latin", "missing", "a\0b"):
+        path = tmp_path / f"{name}.{kind}"
+        with pytest.raises(UserError) as caught:
+            READERS[kind](path)
+        assert str(caught.value).startswith(f"{path}: not ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "message"),
+    [
+        (object, "{", "not valid JSON"),
+        (object, "[" * 100_000, "not valid JSON"),
+        (object, "9" * 5000, "not valid JSON"),
+        (dict[str, list[int]], '{"a": [1, 2.5]}', "a[1]: found 2.5; must be a whole number"),
+        (dict[str, float], '{"a": "0.5"}', "a: found '0.5'; must be a number"),
+        (dict[str, float], "[]", "found []; must be lines of `name: value`"),
+    ],
+)
+def test_json_is_what_it_should_be_or_named(tmp_path, schema, text, message):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_json(tmp_path / "a.json", schema)
+    assert str(caught.value).startswith(f"{tmp_path}/a.json: {message}") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a,b\n1\n", "a,b\n1,2,3\n", 'a,b\n"1,2\n', "a,b\n1,2" + "0" * 200_000])
+def test_a_table_with_a_wrong_row_is_named(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(UserError, match=r"a\.csv: row 1: "):
+        read_table(tmp_path / "a.csv")
+
+
+BOMB = "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join(9 * [f'*{a}'])}]\n" for a, b in pairwise("abcdefgh"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "line 2: found *a; aliases are not taken, write out what it stands for"),
+        ("a: 1\nb: !!bool abc", "line 2: found the tag !!bool; tags are not taken"),
+        ("!!timestamp abc", "line 1: found the tag !!timestamp"),
+        ("!!python/object/apply:os.system [ls]", "line 1: found the tag !!python/object/apply:os.system"),
+        ("seed: 017", "line 1: found '017', which YAML 1.1 and 1.2 read differently"),
+        ("- 2024-99-99", "line 1: found '2024-99-99', which"),
+        ("[" * 5000, "line 1: more than 20 lists or groups within each other"),
+        ("a: " + "9" * 5000, "not valid YAML: Exceeds the limit"),
+        ("a: 1\na: 2", "not valid YAML: "),
+        ("a: [1", "not valid YAML: "),
+        ("\x00", "not valid YAML: "),
+        ("#" * MOST_YAML + "\n", "has more than 131,072 bytes"),
+    ],
+)
+def test_yaml_that_costs_much_or_means_two_things_is_refused(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_yaml(tmp_path / "a.yaml")
+    assert str(caught.value).startswith(f"{tmp_path}/a.yaml: {message}") and "\n" not in str(caught.value)
+
+
+@fuzz(300, st.text("0178_:.eE+-xobfynTrsu~ ", min_size=1, max_size=6) | st.from_regex(r"\d+-\d+-\d+", fullmatch=True))
+def test_a_value_is_read_as_yaml_1_1_and_1_2_have_it_or_refused(text):
+    """PyYAML reads YAML 1.1, where numbers with an exponent are words without a dot and a sign: DVC writes such."""
+    try:
+        value = parse_yaml(f"a: {text}", "text")
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert repr(value) == repr(yaml.safe_load(f"a: {text}")) or ("e" in text.lower() and float(text) == value["a"])
 
 
 def test_nan_is_refused(tmp_path):

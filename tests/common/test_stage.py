@@ -4,10 +4,12 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 from helpers import ROOT
 
+from oneshot.common import stage
 from oneshot.common.errors import UserError
 from oneshot.common.stage import run_stage
 
@@ -74,3 +76,55 @@ def test_output_that_nobody_reads(unread, told, lines):
     done = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, env=environment)
     os.close(writer)
     assert (done.returncode, done.stderr.decode()) == (unread, told)
+
+
+STAGE = """
+import signal, sys, time
+from oneshot.common.stage import run_stage
+def main():
+    if sys.argv[1] == "training":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended in good order"))
+    print("began", flush=True)
+    time.sleep(30)
+    print("went on", flush=True)
+run_stage(main)
+"""
+
+
+@pytest.mark.parametrize("kind", ["training", "any other"])
+@pytest.mark.parametrize(
+    ("disturb", "told"),
+    [
+        (lambda dvc, params: dvc.kill(), "error: the program that started this stage has ended"),
+        (lambda dvc, params: params.write_text("seed: 6"), "error: params.yaml: changed while this stage ran"),
+    ],
+)
+def test_a_stage_ends_with_dvc_and_with_its_parameters(tmp_path, kind, disturb, told):
+    params = tmp_path / "params.yaml"
+    params.write_text("seed: 5")
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DVC_STAGE": "calibrate@meta"}
+    command = ["sh", "-c", '"$@" & wait', "DVC", sys.executable, "-c", STAGE, kind]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as dvc:
+        assert dvc.stdout.readline() == "began\n"
+        disturb(dvc, params)
+        lines = dvc.stdout.read().splitlines()  # until the stage ends
+    assert lines[0].startswith(told) and lines[1:] == ["ended in good order"] * (kind == "training")
+
+
+@pytest.mark.parametrize("restored", [True, False])
+def test_parameters_that_change_for_a_moment_are_no_reason_to_stop(tmp_path, monkeypatch, capsys, restored):
+    """A change at the very end is one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "compare")
+    monkeypatch.setattr(stage, "LOOKS_AGAIN", 0.2)
+    params = tmp_path / "params.yaml"
+
+    def main():
+        params.write_text("seed: 6")
+        if restored:
+            threading.Timer(0.1, lambda: params.write_text("seed: 5")).start()
+
+    params.write_text("seed: 5")
+    told = "" if restored else "error: params.yaml: changed while this stage ran; run again\n"
+    assert (ended(main), capsys.readouterr().err) == (1 if told else 0, told)

@@ -11,7 +11,7 @@ from made_up import add_study, details, make_project
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, write_json, write_table
-from oneshot.common.params import names_of
+from oneshot.common.schema import names_of
 from oneshot.params import Params
 from oneshot.record import tables
 from oneshot.record.ablations import draw

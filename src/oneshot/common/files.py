@@ -1,4 +1,7 @@
-"""Files that are written whole or not at all, with the same bytes each time."""
+"""Files: written whole or not at all, with the same bytes each time; read as what they should be, or refused.
+
+All that is read as YAML, JSON or a table is read here, under limits. What it must be is a type, which pydantic checks.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,23 @@ import hashlib
 import io
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML, YAMLError  # comes with DVC, which reads params.yaml with it
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, ScalarEvent
+
 from oneshot.common.errors import UserError
+from oneshot.common.schema import checked, shown
+
+MOST_TEXT, MOST_YAML = 2**28, 2**17  # bytes of a file; YAML takes a second for its most
+MOST_DEPTH = 20  # lists or groups within each other in YAML
+# Plain values that YAML 1.1 and 1.2 read differently, and dates.
+DISPUTED = re.compile(
+    r"(?i:y|n|yes|no|on|off)|[-+]?(?:0[\dobx_][\da-fA-F_]*|\d+[_:][\d_:.]*)|[-+]\.\d.*|\d{4}-\d\d?-\d\d?(?:[Tt \t].*)?"
+)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -45,18 +60,85 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
+def read_text(path: str | Path, most: int = MOST_TEXT, missing: str = "run `dvc repro`, which makes it") -> str:
+    """The text of a file.
+
+    Args:
+        most: bytes that it may have.
+        missing: what to do where there is no such file.
 
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: it is missing, no plain file, too large or not UTF-8.
     """
+    if not Path(path).is_file():  # opening a pipe would wait for its other end
+        raise UserError(f"{path}: not a file" if Path(path).exists() else f"{path}: not found; {missing}")
+    with open(path, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise UserError(f"{path}: has more than {most:,} bytes; this is no such file")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run `dvc repro`, which makes it") from None
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+
+
+def read_json(path: str | Path, schema: Any = Any) -> Any:
+    """Read a JSON file as a `schema`: a type that `checked` takes.
+
+    Raises:
+        UserError: the file is missing, is not JSON, or holds something else.
+    """
+    text = read_text(path)
+    try:
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); remove it and run `dvc repro`") from None
+    return checked(schema, value, str(path))
+
+
+def read_yaml(path: str | Path, schema: Any = Any, missing: str = "run from the top folder of the project") -> Any:
+    """Read a YAML file, as DVC reads it, as a `schema`.
+
+    Raises:
+        UserError: the file is missing, `parse_yaml` refuses it, or it holds something else.
+    """
+    return checked(schema, parse_yaml(read_text(path, MOST_YAML, missing), str(path)), str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of a text in YAML, as DVC reads it.
+
+    Refused is what costs much or may mean two things: aliases, tags, deep nesting, values that YAML 1.1 and 1.2 read
+    differently.
+
+    Args:
+        where: what the text is, for messages.
+
+    Raises:
+        UserError: it is refused or is not YAML.
+    """
+    depth = 0
+    try:
+        for event in YAML(typ="safe", pure=True).parse(text):
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if odd := _odd(event, depth):
+                raise UserError(f"{where}: line {event.start_mark.line + 1}: {odd}")
+        return YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError) as error:  # ValueError: thousands of digits
+        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+
+
+def _odd(event: Event, depth: int) -> str:
+    if isinstance(event, AliasEvent):
+        return f"found *{event.anchor}; aliases are not taken, write out what it stands for"
+    if depth > MOST_DEPTH:
+        return f"more than {MOST_DEPTH} lists or groups within each other"
+    if tag := getattr(event, "tag", None):
+        return f"found the tag {str(tag).replace('tag:yaml.org,2002:', '!!')}; tags are not taken"
+    if isinstance(event, ScalarEvent) and event.implicit[0] and DISPUTED.fullmatch(event.value):
+        remedy = "write true, false or a plain number, or put it in quotes"
+        return f"found {shown(event.value)}, which YAML 1.1 and 1.2 read differently; {remedy}"
+    return ""
 
 
 def write_table(path: str | Path, rows: list[dict[str, Any]]) -> None:
@@ -72,10 +154,20 @@ def read_table(path: str | Path) -> list[dict[str, Any]]:
     """Read what `write_table` wrote, as CSV or, where the name ends so, TSV.
 
     Numbers come as numbers, except in the column `class`: a class may be called 7.
+
+    Raises:
+        UserError: the file is missing, or a row has more or fewer cells than the heading.
     """
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter=_separator(path))
-        return [{key: text if key == "class" else _value(text) for key, text in row.items()} for row in rows]
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=_separator(path), strict=True)
+    table = []
+    try:
+        for row in rows:
+            if None in row or None in row.values():
+                raise csv.Error("cells: must be as many as in the heading")
+            table.append({key: text if key == "class" else _value(text) for key, text in row.items()})
+    except csv.Error as error:
+        raise UserError(f"{path}: row {len(table) + 1}: {error}; remove it and run `dvc repro`") from None
+    return table
 
 
 def _separator(path: str | Path) -> str:

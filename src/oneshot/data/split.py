@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, write_text
-from oneshot.common.params import Group, Int, Seed, StageParams, Two, shown
+from oneshot.common.params import Group, Int, Seed, StageParams, Two
+from oneshot.common.schema import shown
 from oneshot.data.dataset import Dataset
 from oneshot.data.sampling import random_stream
 

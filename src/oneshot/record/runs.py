@@ -18,7 +18,8 @@ from ruamel.yaml import YAML, YAMLError  # comes with DVC; keeps comments
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_bytes, write_text
-from oneshot.common.params import changed, names_of, unknown
+from oneshot.common.params import changed
+from oneshot.common.schema import names_of, unknown
 from oneshot.params import Params, check_params
 from oneshot.report.comparison import flat
 from oneshot.sources.datasets import DATASETS

@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import Field
 
 from oneshot.common.errors import UserError
-from oneshot.common.params import Int, Seed, StageParams, shown
+from oneshot.common.params import Int, Seed, StageParams
+from oneshot.common.schema import shown
 from oneshot.data.dataset import Dataset
 from oneshot.sources.fetch import Published, obtain
 from oneshot.sources.image_folder import folder_size, read_folder

@@ -1,0 +1,91 @@
+"""What a value from outside must be: a type that pydantic knows; a mistake is told in one line of plain words."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from oneshot.common.errors import UserError
+
+
+def checked(schema: Any, value: Any, where: str) -> Any:
+    """`value` as a type that pydantic knows, taken strictly: text is no number.
+
+    Args:
+        where: what the value is, for messages.
+
+    Raises:
+        UserError: one line with `where`, the name, what was found and what is allowed.
+    """
+    try:
+        return TypeAdapter(schema).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_first_mistake(error, schema)}") from None
+
+
+def names_of(model: type[BaseModel]) -> list[str]:
+    """The full names of all parameters of a model, such as `seed` and `reptile.inner_steps`, in order."""
+    names = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            names += [f"{name}.{rest}" for rest in names_of(inner)]
+        else:
+            names.append(name)
+    return names
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def unknown(name: str, known: list[str]) -> str:
+    """What to do about an unknown name: the nearest known one, or none."""
+    names = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    return f"unknown parameter; did you mean {names[0]}?" if names else "unknown parameter; remove it"
+
+
+def _first_mistake(error: ValidationError, schema: Any) -> str:
+    mistakes = error.errors()
+    # An unknown name explains a missing one: it is the same typing mistake.
+    first = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
+    if first["type"] == "extra_forbidden":
+        known = names_of(schema) if isinstance(schema, type) and issubclass(schema, BaseModel) else []
+        todo = unknown(name, known).replace("parameter;", f"parameter, found with {shown(first['input'])};")
+        return f"{name}: {todo}"
+    if first["type"] == "missing":
+        return f"{name}: missing; add it (docs/parameters.md lists all)"
+    return f"{name}: ".removeprefix(": ") + f"found {shown(first['input'])}; {_allowed(first)}"
+
+
+def _allowed(mistake: Any) -> str:
+    kind, context = mistake["type"], mistake.get("ctx", {})
+    bounds = {
+        "greater_than": ("gt", "must be above"),
+        "greater_than_equal": ("ge", "must be at least"),
+        "less_than": ("lt", "must be below"),
+        "less_than_equal": ("le", "must be at most"),
+    }
+    if kind in bounds:
+        bound, words = bounds[kind]
+        return f"{words} {context[bound]:g}"
+    if kind == "literal_error":
+        return f"must be one of {context['expected'].replace(' or ', ', ')}"
+    most = context.get("min_length") or context.get("max_length")
+    words_of = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "list": "a list such as [1, 5]",
+        "finite": "a finite number",
+        "string": "a word or a path",
+        "model": "a group of parameters, `name: value` lines below it",
+        "dict": "lines of `name: value`",
+        "too": f"a list of at {'least' if kind == 'too_short' else 'most'} {most} numbers",
+    }
+    return f"must be {words_of.get(kind.split('_')[0], mistake['msg'].lower())}"
