@@ -1,5 +1,7 @@
 """Pictures are written with the same bytes each time."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,18 @@ FROZEN_SHOTS = [{key: "" if "adapted" in key or "gain" in key else value for key
 MEAN = {"difference": 0.01, "ci95": 0.02}
 SIMILARITIES = {
     method: [{"cosine": c / 10, "same": 0.1, "different": 0.05} for c in range(-9, 10)] for method in plots.COLOURS
+}
+
+MAP = [{"row": i, "class": "wolf" if i % 2 else "sweet_pepper", "x": i / 9, "y": i / 9} for i in range(10)]
+TRIPLET = {"class": "wolf", "negative_class": "worm", "positive_cosine": 0.1, "negative_cosine": 0.9}
+EPISODE = {
+    "threshold": 0.5,
+    "supports": [{"class": "wolf"}, {"class": "worm"}],
+    "queries": [
+        {"class": "wolf", "predicted": "wolf", "similarity": 0.7, "answer": "right"},
+        {"class": "worm", "predicted": "wolf", "similarity": 0.6, "answer": "wrong"},
+        {"class": "worm", "predicted": "worm", "similarity": 0.4, "answer": "unknown"},
+    ],
 }
 
 
@@ -76,27 +90,50 @@ def test_shots_stand_in_the_panels_that_have_them_with_intervals(tmp_path, figur
     assert bars.get_segments()[0][:, 1] == pytest.approx([0, 20])
 
 
-def test_classes_are_sorted_and_their_names_drawn_as_they_are(tmp_path, figures):
+def test_classes_are_sorted_by_both_trainings(tmp_path, figures):
     better = {key: 0.9 for key in COLUMNS} | {"class": "$wolf_1$", "meta_triplet_accuracy": 0.95}
     plots.class_accuracies([better, *CLASSES], MEAN, tmp_path / "a.svg")
     left, right = figures[0].axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["sweet pepper", "wolf", "$wolf 1$"]
-    assert not any(label.get_parse_math() for label in left.get_yticklabels())
     frozen = next(line for line in right.lines if len(line.get_xdata()) == 3)
     assert frozen.get_xdata() == pytest.approx([0, 0, 5])
 
 
-MAP = [{"row": i, "class": "wolf" if i % 2 else "sweet_pepper", "x": i / 9, "y": i / 9} for i in range(10)]
-TRIPLET = {"class": "wolf", "negative_class": "worm", "positive_cosine": 0.1, "negative_cosine": 0.9}
-EPISODE = {
-    "threshold": 0.5,
-    "supports": [{"class": "wolf"}, {"class": "worm"}],
-    "queries": [
-        {"class": "wolf", "predicted": "wolf", "similarity": 0.7, "answer": "right"},
-        {"class": "worm", "predicted": "wolf", "similarity": 0.6, "answer": "wrong"},
-        {"class": "worm", "predicted": "worm", "similarity": 0.4, "answer": "unknown"},
+LONG = "a_name_that_somebody_gave_to_a_folder"
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "two"),
+    [
+        ("z $20_$50", "z $20 $50", "z $20 $50"),
+        ("z$$$$", "z$$$$", "z$$$$"),
+        ("\ue000\n\ue001", "U+E000 U+000A U+E001", "U+E000\nU+000A\u2026"),
+        (LONG, "a name that somebody\u2026", "a name that\nsomebody\u2026"),
+        ("x" * 30, "x" * 23 + "\u2026", "x" * 12 + "\n" + "x" * 11 + "\u2026"),
     ],
-}
+)
+def test_names_are_drawn_as_they_are_as_far_as_there_is_room(tmp_path, figures, name, one, two):
+    plots.class_accuracies([row | {"class": name} for row in CLASSES], MEAN, tmp_path / "a.svg")
+    image = np.zeros((1, 8, 8, 3), dtype=np.uint8)
+    query = EPISODE["queries"][0] | {"class": name, "predicted": name}
+    plots.episode(EPISODE | {"supports": [{"class": name}], "queries": [query]}, image, image, "meta", tmp_path)
+    classes, episode = figures
+    assert classes.axes[0].get_yticklabels()[0].get_text() == one
+    assert [axes.get_xlabel() for axes in episode.axes] == [two, f"{two}\n0.70"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as of a letter that is drawn as a box
+        for figure in figures:
+            figure.savefig(tmp_path / "a.png")
+
+
+def test_a_letter_comes_from_any_font_that_has_it(monkeypatch):
+    assert plots.plt.rcParams["font.family"][0] == "DejaVu Sans"
+    monkeypatch.setattr(plots, "_letters", plots._letters.__wrapped__)
+    assert plots._name("\u1d81", 9) == "U+1D81"
+    monkeypatch.setitem(plots.plt.rcParams, "font.family", ["DejaVu Sans", "STIXGeneral"])
+    assert plots._name("\u1d81", 9) == "\u1d81"
+    monkeypatch.setattr(plots, "_letters", lambda: range(0x110000))
+    assert plots._name("\u72ac" * 9, 12) == "\u72ac" * 5 + "\u2026"  # such letters are twice as wide
 
 
 def test_pictures_of_images_have_the_same_bytes_and_grey_is_a_colour(tmp_path):

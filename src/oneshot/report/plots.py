@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
+from unicodedata import east_asian_width
 
 import matplotlib
 import numpy as np
@@ -13,6 +16,7 @@ matplotlib.use("svg")  # no screen needed
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font, get_font_names
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
@@ -24,6 +28,11 @@ COLOURS = {"classic": "#0072B2", "meta": "#D55E00"}
 STYLES, MARKERS = {"classic": "-", "meta": "--"}, {"classic": "o", "meta": "D"}
 GOOD, BAD = "#00734F", "#B3003B"  # told apart by brightness too; mistakes carry a mark as well
 ANSWERS = {"right": ("", GOOD), "wrong": ("\u2717 ", BAD), "unknown": ("? ", "#555555")}
+# With Chinese, Japanese and Korean, on usual systems: after the font that Matplotlib brings, where they are there.
+FALLBACKS = (
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK KR", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Unifont",
+    "Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo", "Yu Gothic", "Microsoft YaHei", "Malgun Gothic",
+)  # fmt: skip
 PERCENT = (1, 2, 5, 10, 20, 50, 100)  # ticks of log axes
 Rows = list[dict[str, Any]]
 
@@ -31,6 +40,7 @@ plt.rcParams.update(
     {
         "svg.hashsalt": "oneshot",
         "svg.fonttype": "path",
+        "font.family": ["DejaVu Sans", *(name for name in FALLBACKS if name in get_font_names())],
         "font.size": 13,
         "text.parse_math": False,  # names of classes may have dollar signs
         "axes.spines.top": False,
@@ -93,9 +103,9 @@ def class_accuracies(rows: Rows, mean: dict[str, float], path: Path) -> None:
                 _line(left, method, x, y, marker=MARKERS[method], label=f"{method}, {state}", **style)
             right.hlines(y, 0, values["meta"] - values["classic"], color="grey", linewidth=1.5)
             right.plot(values["meta"] - values["classic"], y, "s", color="black", **style)
-    left.set_yticks(range(len(rows)), [_name(row["class"]) for row in rows])
+    left.set_yticks(range(len(rows)), [_name(row["class"], 24) for row in rows])
     left.set_xlabel("triplet accuracy in % (chance: 50)\nadapted: on all images of the class")
-    right.set_xlabel("meta - classic, in points\nband: mean of the frozen, 95 % over classes")
+    right.set_xlabel("meta - classic, in points\nband: frozen, 95 % over classes")
     figure.legend(loc="outside lower center", ncols=4, fontsize=12)
     save(figure, path)
 
@@ -119,12 +129,13 @@ def training_curves(curves: dict[str, Rows], path: Path) -> None:
 
 def similarity_histograms(tables: dict[str, Rows], thresholds: dict[str, float], path: Path) -> None:
     """Histograms of the cosines of same and different pairs, a panel for each training, with its threshold."""
-    figure, panels = plt.subplots(1, len(tables), figsize=(12, 4.5), sharey=True)
+    figure, panels = plt.subplots(1, len(tables), figsize=(12, 4.8), sharey=True)
+    figure.suptitle("Pairs of classes that training never saw")
     for axes, (method, rows) in zip(panels, tables.items(), strict=True):
         cosines = [row["cosine"] for row in rows]
-        for kind, colour, hatch in (("different", "#BBBBBB", None), ("same", COLOURS[method], "//")):
+        for kind, colour in (("different", "#BBBBBB"), ("same", COLOURS[method])):
             shares = [100 * row[kind] for row in rows]
-            axes.fill_between(cosines, shares, step="mid", color=colour, alpha=0.6, hatch=hatch, label=f"{kind} class")
+            axes.fill_between(cosines, shares, step="mid", color=colour, alpha=0.6, label=f"{kind} class")
         axes.axvline(thresholds[method], color="black", linewidth=2)
         axes.set(xlabel="similarity of a pair (cosine)", xlim=(-1, 1))
         axes.set_title(f"{method}: called same from {thresholds[method]:.2f} on")
@@ -170,7 +181,7 @@ def thumbnail_map(rows: Rows, images: NDArray[np.uint8], method: str, path: Path
     for name in names:  # at the middle of the class, so that no colour has to be told from another
         x, y = (float(np.median([row[axis] for row in rows if row["class"] == name])) for axis in ("x", "y"))
         label = {"facecolor": "white", "edgecolor": colours[name], "linewidth": 2.5, "boxstyle": "round"}
-        axes.text(x, y, _name(name), fontsize=15, ha="center", va="center", bbox=label, zorder=10)
+        axes.text(x, y, _name(name, 24), fontsize=15, ha="center", va="center", bbox=label, zorder=10)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     axes.set_title(f"Classes that training never saw: t-SNE of the {method} network's embeddings", fontsize=18)
     axes.axis("off")
@@ -189,10 +200,10 @@ def episode(example: dict[str, Any], supports: NDArray[np.uint8], queries: NDArr
     counts = ", ".join(f"{answers.count(answer)} {answer}" for answer in ANSWERS)
     figure.suptitle(f"A picture of each class (top), then queries\nto the {method} network: {counts}", fontsize=14)
     for line, support, image, own in zip(panels.T, example["supports"], supports, columns, strict=True):
-        _picture(line[0], image, _name(support["class"]), "black", bold=True)
+        _picture(line[0], image, _name(support["class"], 12, 2), "black", bold=True)
         for axes, (query, picture) in zip(line[1:], own, strict=False):
             mark, colour = ANSWERS[query["answer"]]
-            named = "unknown" if query["answer"] == "unknown" else _name(query["predicted"])
+            named = "unknown" if query["answer"] == "unknown" else _name(query["predicted"], 12, 2)
             _picture(axes, picture, f"{mark}{named}\n{query['similarity']:.2f}", colour)
         for axes in line[1 + len(own) :]:
             axes.axis("off")
@@ -202,10 +213,12 @@ def episode(example: dict[str, Any], supports: NDArray[np.uint8], queries: NDArr
 
 def hardest_triplets(rows: Rows, images: NDArray[np.uint8], method: str, path: Path) -> None:
     """Triplets, a column each: anchor, positive and negative (3 N images, in this order), with both cosines."""
-    figure, panels = plt.subplots(3, len(rows), figsize=(1.75 * len(rows) + 0.8, 7.2), squeeze=False)
-    figure.suptitle(f"What the {method} network gets most wrong among unseen classes", fontsize=14)
+    width = 1.75 * len(rows) + 0.8
+    figure, panels = plt.subplots(3, len(rows), figsize=(width, 7.2), squeeze=False)
+    title = f"What the {method} network gets most wrong among unseen classes"
+    figure.suptitle("\n".join(wrap(title, int(8.5 * width))), fontsize=14)  # so many letters fit
     for place, row in enumerate(rows):
-        name, other = (_name(row[key]) for key in ("class", "negative_class"))
+        name, other = (_name(row[key], 12, 2) for key in ("class", "negative_class"))
         trio = images[3 * place : 3 * place + 3]
         _picture(panels[0][place], trio[0], name, "black", bold=True)
         _picture(panels[1][place], trio[1], f"{name}\n{row['positive_cosine']:.2f}", GOOD)
@@ -241,8 +254,22 @@ def _shown(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
-def _name(name: str) -> str:
-    return name.replace("_", " ")
+def _name(name: str, width: int, lines: int = 1) -> str:
+    """A class's name in at most so many lines of so many letters; a letter that no font has as its code point."""
+    drawn = "".join(letter if ord(letter) in _letters() else f"U+{ord(letter):04X} " for letter in name)
+    if any(east_asian_width(letter) in "WF" for letter in drawn):
+        width //= 2
+    found = wrap(drawn.replace("_", " "), width)
+    if len(found) > lines:
+        found[lines - 1 :] = [f"{found[lines - 1][: width - 1]}\u2026"]
+    return "\n".join(found)
+
+
+@cache
+def _letters() -> frozenset[int]:
+    """What can be drawn."""
+    fonts = (get_font(findfont(family)) for family in plt.rcParams["font.family"])
+    return frozenset(code for font in fonts for code in font.get_charmap())
 
 
 def _line(axes: Axes, method: str, x: Any, y: Any, **style: Any) -> None:
