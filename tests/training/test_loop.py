@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_table
+from oneshot.common.lock import only_one
 from oneshot.data.dataset import load_dataset, save_dataset
 from oneshot.data.split import make_split, save_split
 from oneshot.model.model_file import load_model, save_model
 from oneshot.model.network import SiameseNetwork, batch_norms
 from oneshot.training import checkpoint as checkpoints
 from oneshot.training import loop
-from oneshot.training.checkpoint import Checkpoint, fingerprint, only_one
+from oneshot.training.checkpoint import Checkpoint, fingerprint
 from oneshot.training.classic import ClassicStage, ClassicTraining
 from oneshot.training.reptile import ReptileStage, ReptileTraining
 
@@ -210,18 +211,6 @@ def test_ctrl_c_saves_and_says_so(project, monkeypatch):
     assert run(project, ClassicTraining, name="resumed") == whole
 
 
-def test_a_training_ends_with_the_dvc_that_started_it(project, monkeypatch):
-    monkeypatch.setattr(loop, "FIRST_CHECKPOINT", 1000)
-    parents = iter([1, 1, 1])
-    monkeypatch.setattr(os, "getppid", lambda: next(parents, 2))
-    run(project, ClassicTraining, name="by hand")  # with nohup, say: it outlives its shell
-    parents = iter([1, 1, 1])
-    monkeypatch.setenv("DVC_STAGE", "train_classic")
-    with pytest.raises(UserError, match="program that started this training has ended"):
-        run(project, ClassicTraining)
-    assert saved_state(project)["done"] < 20
-
-
 def test_a_loss_that_is_no_number_stops_with_step_and_cause(project, monkeypatch):
     step = ClassicTraining.step
     monkeypatch.setattr(ClassicTraining, "step", lambda self, n: step(self, n) * (float("nan") if n >= 6 else 1))
@@ -264,7 +253,8 @@ def test_interpolated_weights_get_statistics_of_mixed_batches_and_others_keep_th
 
 
 def test_no_second_training_beside_a_first(project):
-    with only_one("train_classic"), pytest.raises(UserError, match=f"held by process {os.getpid()}"):
+    lock = checkpoints.FOLDER / "train_classic.lock"
+    with only_one(lock), pytest.raises(UserError, match=f"held by process {os.getpid()}"):
         run(project, ClassicTraining)
     run(project, ClassicTraining)  # released
 
@@ -313,15 +303,6 @@ def test_one_cycle_rises_for_a_fifth_and_falls_to_zero():
     assert max(rates) == pytest.approx(0.2, rel=0.05) and rates[0] < 0.01 and rates[-1] < 0.002
     params = tiny_params({"classic.schedule": "constant"})
     assert ClassicTraining(params, tiny_learner(params)).learning_rate(7) == 0.2
-
-
-@pytest.mark.parametrize(("method", "told"), [(ClassicTraining, [0.15]), (ReptileTraining, [0.3, 0.3])])
-def test_losses_are_told_how_far_the_training_is(method, told):
-    learner, found = tiny_learner(tiny_params()), []
-    for loss in learner.losses:
-        loss.register_forward_hook(lambda module, inputs, output: found.append(inputs[3]))
-    method(learner.params, learner).step(3)
-    assert found == [progress for progress in told for _ in learner.losses]
 
 
 @pytest.mark.parametrize("method", STAGES)

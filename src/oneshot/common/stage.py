@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from oneshot.common.errors import UserError
 
 INTERRUPTED = 130  # the shell's code for Ctrl-C
+PARAMS = Path("params.yaml")
+LOOKS_AGAIN = 1  # seconds after which a stage looks again whether it should go on
+_PARENT = os.getppid()  # in a stage: DVC, unless that ends; asked for before anything that is slow to import
 
 
 def run_stage(main: Callable[[], int | None], mistake: int = 1, unread: int = 1, advice: bool = True) -> NoReturn:
     """Run a stage, a script or a command and end the program; a mishap is told in one line on stderr.
+
+    A stage that DVC runs ends with it, and fails where params.yaml changes meanwhile: DVC would note the new parameters
+    as those of the result, and the next stages would take them.
 
     Args:
         main: returns the exit code; None stands for 0.
@@ -26,7 +37,7 @@ def run_stage(main: Callable[[], int | None], mistake: int = 1, unread: int = 1,
         Exception: a mistake in the program itself, as `main` raised it.
     """
     try:
-        code = main() or 0
+        code = (_watched(main) if advice and "DVC_STAGE" in os.environ else main()) or 0
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
@@ -38,6 +49,39 @@ def run_stage(main: Callable[[], int | None], mistake: int = 1, unread: int = 1,
         words, todo = _explained(error)
         print(f"{words}; {todo}" if advice and todo else words, file=sys.stderr)
     sys.exit(code)
+
+
+def _watched(main: Callable[[], int | None]) -> int | None:
+    """Run `main`, which gets SIGTERM where it should stop; a training saves a checkpoint then."""
+    before, over = _params(), threading.Event()
+
+    def why_stop() -> str:
+        if os.getppid() != _PARENT:
+            return "the program that started this stage has ended"
+        for _ in range(2):  # `dvc exp run --queue` changes the file for half a second
+            if _params() == before:
+                return ""
+            time.sleep(LOOKS_AGAIN)
+        return f"{PARAMS}: changed while this stage ran; run again"
+
+    def watch() -> None:
+        while not over.wait(LOOKS_AGAIN):
+            if (why := why_stop()) and not over.is_set():
+                print(f"error: {why}", file=sys.stderr, flush=True)
+                return os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+    code = main()
+    over.set()
+    if why := why_stop():
+        raise UserError(why)
+    return code
+
+
+def _params() -> bytes:
+    with contextlib.suppress(OSError):
+        return PARAMS.read_bytes()
+    return b""
 
 
 def _explained(error: BaseException) -> tuple[str, str]:

@@ -6,19 +6,15 @@ versions), so a run can only ever continue itself. They lie outside of DVC's out
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
-from oneshot.common.errors import UserError
 from oneshot.common.files import md5, write_bytes
 
 FOLDER = Path("checkpoints")
@@ -63,38 +59,3 @@ class Checkpoint:
     def remove(self) -> None:
         """Delete the file: the run is complete, its result is written."""
         self.path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def only_one(name: str) -> Iterator[None]:
-    """Hold `checkpoints/<name>.lock`, so that no second training runs beside a first.
-
-    Killing DVC leaves its training alone for a moment; the system releases the lock when that ends.
-
-    Raises:
-        UserError: another process holds it.
-    """
-    FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{name}.lock"
-    with open(path, "a+") as file:
-        try:
-            _lock(file)
-        except OSError:
-            file.seek(0)
-            holder = file.read().strip() or "?"
-            raise UserError(f"{path}: held by process {holder}; wait until it ends, or stop it") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def _lock(file: IO[str]) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import signal
 import sys
 import time
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_json, write_table
+from oneshot.common.lock import only_one
 from oneshot.data.dataset import channel_statistics, load_dataset
 from oneshot.data.images import ImageStore
 from oneshot.data.sampling import ClassPool, random_stream
@@ -30,7 +30,7 @@ from oneshot.hardware.device import describe, keep_freed_memory, set_up
 from oneshot.model.embedding import embed
 from oneshot.model.model_file import save_model, start_from
 from oneshot.model.network import SiameseNetwork, new_network
-from oneshot.training.checkpoint import Checkpoint, fingerprint, only_one
+from oneshot.training.checkpoint import FOLDER, Checkpoint, fingerprint
 from oneshot.training.learner import Learner, TrainingStage
 
 CURVE_POINTS = 25
@@ -72,8 +72,6 @@ def train(method: TrainingFactory, params: TrainingStage, data: Path, split_file
     Raises:
         UserError: an input is missing, the loss is no longer a number, or another training is running.
     """
-    # Killing DVC leaves its training alone; one started by hand (nohup) may outlive its shell.
-    parent = os.getppid() if "DVC_STAGE" in os.environ else None
     compute = set_up(params.hardware)
     dataset, split = load_dataset(data), load_split(split_file)
     inputs = [*sorted(data.iterdir()), split_file]
@@ -100,9 +98,9 @@ def train(method: TrainingFactory, params: TrainingStage, data: Path, split_file
     settings = {"params": params.model_dump(), "machine": describe(compute), "method": method.name}
     checkpoint = Checkpoint(f"train_{method.name}", fingerprint(settings, inputs))
 
-    alone = only_one(f"train_{method.name}") if distributed.IS_MAIN else nullcontext()
+    alone = only_one(FOLDER / f"train_{method.name}.lock") if distributed.IS_MAIN else nullcontext()
     with alone, distributed.connected(compute.device):
-        Run(training, learner, curve, checkpoint, parent).finish()
+        Run(training, learner, curve, checkpoint).finish()
         if not distributed.IS_MAIN:
             return
         write_table(output / "curve.tsv", curve.rows)
@@ -164,16 +162,13 @@ class Curve:
 class Run:
     """A training on its way: which step comes next, and the loss since the last point of the curve."""
 
-    def __init__(
-        self, training: Training, learner: Learner, curve: Curve, checkpoint: Checkpoint, parent: int | None
-    ) -> None:
+    def __init__(self, training: Training, learner: Learner, curve: Curve, checkpoint: Checkpoint) -> None:
         self.training, self.learner, self.curve, self.checkpoint = training, learner, curve, checkpoint
-        self.parent = parent
         self.done = self.counted = 0
         self.total = learner.store.images.new_zeros((), dtype=torch.float32)  # stays on the device: no waiting
 
     def finish(self) -> None:
-        """Take all steps that are still to take, as long as the process `parent`, if any, lives."""
+        """Take all steps that are still to take."""
         training, size = self.training, self.training.images_per_step
         if state := distributed.broadcast(self.checkpoint.load() if distributed.IS_MAIN else None):
             self.load_state_dict(state)
@@ -187,7 +182,7 @@ class Run:
         )  # fmt: skip
         save_at = time.monotonic() + FIRST_CHECKPOINT
         self.learner.train()
-        with _stop_requests(self.parent) as stopping, bar:
+        with _stop_requests() as stopping, bar:
             while self.done < training.steps:
                 self.total += training.step(self.done)
                 self.done += 1
@@ -252,22 +247,10 @@ class Run:
         self.total.copy_(state["total"])
 
 
-class _Requests(list[str]):
-    """Why the run should stop; false as long as it should not."""
-
-    def __init__(self, parent: int | None) -> None:
-        self.parent = parent
-
-    def __bool__(self) -> bool:
-        if self.parent is not None and os.getppid() != self.parent:
-            self.append("the program that started this training has ended")
-        return len(self) > 0
-
-
 @contextmanager
-def _stop_requests(parent: int | None) -> Iterator[_Requests]:
-    """A list that stays empty until the run should stop: Ctrl-C, SIGTERM, or the parent (DVC) is gone."""
-    requests = _Requests(parent)
+def _stop_requests() -> Iterator[list[str]]:
+    """A list that stays empty until the run should stop: Ctrl-C, or SIGTERM, which `run_stage` sends too."""
+    requests: list[str] = []
     previous = {}
     # Of several processes the main one saves and ends, and torchrun then ends the others.
     for name in (signal.SIGINT, signal.SIGTERM) if distributed.IS_MAIN else (signal.SIGINT,):

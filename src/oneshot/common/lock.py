@@ -1,0 +1,61 @@
+"""Locks between processes; the system releases them when their holder ends, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from oneshot.common.errors import UserError
+
+AGAIN = 0.2  # seconds between two looks at a lock that another process holds
+
+
+@contextlib.contextmanager
+def only_one(path: Path, waits: bool = False) -> Iterator[IO[str]]:
+    """Hold the lock file at `path`, so that no second process does the same beside a first.
+
+    Args:
+        waits: for its end, where another process holds it.
+
+    Returns:
+        The open file: a child process that inherits it holds the lock, too.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+", encoding="utf-8") as file:
+        told = False
+        while not _locked(file):
+            file.seek(0)
+            held = f"{path}: held by process {file.read().strip() or '?'}"
+            if not waits:
+                raise UserError(f"{held}; wait until it ends, or stop it")
+            if not told:
+                print(f"{held}; waiting until it ends", file=sys.stderr, flush=True)
+            told = True
+            time.sleep(AGAIN)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield file
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
