@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import html.parser
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import write_report
 import yaml
 from helpers import ROOT
 from made_up import make_project
 
+from oneshot.common.files import write_json, write_text
+from oneshot.common.stage import run_stage
 from oneshot.record.report import CAPTIONS, page
 from oneshot.record.studies import NotRun, Record
-from oneshot.report.comparison import METHODS
+from oneshot.report.comparison import METHODS, difference, headlines, over_classes
 
 
 class Checked(html.parser.HTMLParser):
@@ -41,18 +46,58 @@ class Checked(html.parser.HTMLParser):
             self.cells.append(data)
 
 
-def test_everything_is_inside(tmp_path: Path) -> None:
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a run with figures and pictures."""
+    folder = make_project(tmp_path / "demo")
+    record = Record(folder)
+    front = {method: headlines(record.default[method]) for method in METHODS}
+    figures = front | {"comparison": difference(**front), "details/comparison": over_classes(record.default["classes"])}
+    for name, values in figures.items():
+        write_json(folder / f"metrics/{name}.json", values)
+    for method in METHODS:
+        for pattern in CAPTIONS:
+            write_text(folder / "plots" / pattern.format(method=method), "<svg/>")
+    return folder
+
+
+def test_everything_is_inside(run: Path) -> None:
     with pytest.raises(NotRun, match="dvc repro"):
-        page(Record(tmp_path))
-    folder = make_project(tmp_path)
-    (folder / "plots/comparison/roc.svg").write_text("<svg/>")
-    (folder / "plots/meta").mkdir()
-    (folder / "plots/meta/map.png").write_bytes(b"\x89PNG")
-    text = page(Record(folder))
+        page(Record(run / "plots"))
+    text = page(Record(run))
     checked = Checked(text)
-    assert checked.images == ["data:image/svg+xml", "data:image/png"]
+    assert checked.images == ["data:image/svg+xml"] * 5 + ["data:image/png"] * 6
     assert {"90.00", "-2.50", "60.00 ± 1.23"} <= set(checked.cells)
     assert "http" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("metrics/meta.json", None, "metrics/meta.json: not found; run `dvc repro`"),
+        ("metrics/meta.json", '{"triplet": 0.5}', "metrics/meta.json: does not fit the other figures of this run"),
+        ("metrics/comparison.json", "[]", "metrics/comparison.json: "),
+        ("metrics/details/meta.json", "{", "metrics/details/meta.json: not valid JSON"),
+        ("metrics/details/meta.json", '{"threshold": 0.5}', "metrics/meta.json: does not fit"),
+        ("metrics/details/meta.json", '{"unseen": 1, "threshold": "x"}', "has damaged figures ("),
+        ("plots/comparison/classes.csv", "", "has damaged figures ("),
+        ("plots/comparison/classes.csv", "class\nwolf\n", "has damaged figures (KeyError"),
+        ("plots/meta/map.png", None, "plots/meta/map.png: not found; run `dvc repro`"),
+    ],
+)
+def test_what_is_damaged_or_missing_is_refused_in_one_line(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, name: str, content: str | None, words: str
+) -> None:
+    (run / name).unlink()
+    if content is not None:
+        (run / name).write_text(content)
+    monkeypatch.setattr(sys, "argv", ["write_report.py", str(run)])
+    with pytest.raises(SystemExit) as ended:
+        run_stage(write_report.main)
+    told = capsys.readouterr()
+    assert ended.value.code == 1 and not told.out
+    assert told.err.startswith("error: ") and words in told.err and told.err.count("\n") == 1
+    assert not list(run.glob("*report*"))
 
 
 def test_captions_cover_every_picture_of_the_pipeline() -> None:
@@ -61,12 +106,11 @@ def test_captions_cover_every_picture_of_the_pipeline() -> None:
     assert pictures == {name.format(method=method) for name in CAPTIONS for method in METHODS}
 
 
-def test_the_run_is_named_and_what_is_not_as_committed(tmp_path: Path) -> None:
-    folder = make_project(tmp_path / "demo")
+def test_the_run_is_named_and_what_is_not_as_committed(run: Path) -> None:
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message=results"]):
         people = ["-c", "user.name=test", "-c", "user.email=test@test"]
-        subprocess.run(["git", *people, *command], cwd=folder, check=True)
-    assert "The run in the folder <code>demo</code>, as committed." in page(Record(folder))
-    with open(folder / "params.yaml", "a") as file:
+        subprocess.run(["git", *people, *command], cwd=run, check=True)
+    assert "The run in the folder <code>demo</code>, as committed." in page(Record(run))
+    with open(run / "params.yaml", "a") as file:
         file.write("# edited")
-    assert "changed since the commit: <code>params.yaml</code>." in page(Record(folder))
+    assert "changed since the commit: <code>params.yaml</code>." in page(Record(run))
