@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import ROOT
@@ -13,10 +14,10 @@ from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, write_json, write_table
 from oneshot.common.schema import names_of
 from oneshot.params import Params
-from oneshot.record import tables
+from oneshot.record import seeds, tables
 from oneshot.record.ablations import draw
-from oneshot.record.pages import MARK, PAGES, PARTS, filled, part
-from oneshot.record.studies import Record
+from oneshot.record.pages import MARK, PAGES, PARTS, PICTURES, filled, part
+from oneshot.record.studies import NotRun, Record
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,13 @@ def committed() -> Record:
 def test_page_is_up_to_date_with_its_sources(page: str, committed: Record) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert filled(text, page, committed) == text, f"{page} is not up to date: run `make pages`"
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_picture_has_the_words_of_its_sources(picture: str, committed: Record, tmp_path: Path) -> None:
+    PICTURES[picture](committed, tmp_path / "a.svg")
+    drawn, shown = (re.findall("<!-- (.+?) -->", path.read_text()) for path in (tmp_path / "a.svg", ROOT / picture))
+    assert drawn == shown, f"{picture} is not up to date: run `make pages`"
 
 
 def test_every_part_stands_on_a_page() -> None:
@@ -106,6 +114,23 @@ def test_seeds_are_averaged_with_students_interval(tmp_path: Path) -> None:
     add_study(folder, "pure_triplet", details(0.8), details(0.79))
     table = part("seeds", Record(folder))
     assert "one seed:* triplet accuracy, unseen classes | `triplet` | 80.00 | 79.00 | -1.00 |" in table
+
+
+def test_seeds_are_drawn_with_intervals_over_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Any] = []
+    monkeypatch.setattr(seeds, "save", lambda figure, path: figures.append(figure))
+    folder = make_project(tmp_path)
+    with pytest.raises(NotRun, match="make seeds"):
+        seeds.draw(Record(folder), tmp_path)
+    other = details()
+    other["unseen"]["five_shot"] = {"accuracy": 0.62, "ci95": 0.01}
+    add_study(folder, "seed_2", details(), other)
+    seeds.draw(Record(folder), tmp_path)
+    left, right = figures[0].axes
+    assert [label.get_text() for label in right.get_xticklabels()] == ["1", "5"]
+    for axes, mean in ((left, 61), (right, 1)):  # of meta's 60 and 62, and of the differences 0 and 2
+        (bars,) = axes.containers[-1].lines[2]
+        assert bars.get_segments()[1][:, 1] == pytest.approx([mean - 12.706, mean + 12.706], abs=1e-3)
 
 
 def test_runs_stand_beside_the_one_that_they_differ_from(tmp_path: Path) -> None:

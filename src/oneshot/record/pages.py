@@ -13,14 +13,14 @@ from pathlib import Path
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_text
-from oneshot.record import ablations, beside, front, lists, speed, tables
+from oneshot.record import ablations, beside, front, lists, seeds, speed, tables
 from oneshot.record.studies import NotRun, Record
 
 PAGES = (
     "README.md",
     *(f"docs/{name}.md" for name in ("experiments", "speed", "trust", "parameters", "metrics", "code", "use")),
 )
-PICTURE = "docs/ablations.svg"
+PICTURES = {"docs/ablations.svg": ablations.draw, "docs/seeds.svg": seeds.draw}
 PARTS: dict[str, Callable[[Record], str]] = {
     "headline": front.headline,
     "verify": front.verify,
@@ -54,7 +54,7 @@ GENERATED = re.compile(r"<!-- (\w+):begin -->(?:(?!<!-- \w+:).)*<!-- \1:end -->"
 
 
 def write_pages(root: Path) -> list[str]:
-    """Make the parts of all pages of the project in `root` anew, and the picture of the ablations.
+    """Make the parts of all pages of the project in `root` anew, and the pictures of the record.
 
     Returns:
         The names of the pages that changed.
@@ -66,8 +66,9 @@ def write_pages(root: Path) -> list[str]:
         if new != old:
             write_text(root / name, new)
             changed.append(name)
-    with contextlib.suppress(NotRun):  # the page says so
-        ablations.draw(record, root / PICTURE)
+    for name, draw in PICTURES.items():
+        with contextlib.suppress(NotRun):  # the page says so
+            draw(record, root / name)
     return changed
 
 

@@ -72,7 +72,7 @@ def page(record: Record) -> str:
 def _check(record: Record) -> None:
     """Refuse files in front that do not follow from the details beside them."""
     front = {method: headlines(record.default[method]) for method in METHODS}
-    expected = {f"{method}.json": figures for method, figures in front.items()}
+    expected: dict[str, Any] = {f"{method}.json": figures for method, figures in front.items()}
     expected |= {
         "comparison.json": difference(**front),
         "details/comparison.json": over_classes(record.default["classes"]),
