@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import ConfigDict
 
 from oneshot.common.errors import UserError
-from oneshot.common.params import Group, load_params
-from oneshot.common.schema import shown
+from oneshot.common.files import parse_yaml, read_yaml
+from oneshot.common.params import Group
+from oneshot.common.schema import checked, shown
 from oneshot.data.split import SplitStage
 from oneshot.evaluation.context import MeasuringStage
 from oneshot.report.comparison import CompareStage
@@ -58,13 +59,17 @@ class Params(DownloadStage, SplitStage, ClassicStage, ReptileStage, MeasuringSta
             yield "meta_step", 0, "must be above 0: no step, no learning"
 
 
-def check_params(path: str | Path = "params.yaml") -> Params:
+def check_params(path: str | Path = "params.yaml", text: str | None = None) -> Params:
     """Read all of a file of parameters, and check that they fit together.
+
+    Args:
+        text: what the file is to hold, where it is not written yet.
 
     Raises:
         UserError: one line with the file, the full name, the value found and what is allowed.
     """
-    params = load_params(Params, path)
+    values = read_yaml(path) if text is None else parse_yaml(text, str(path))
+    params: Params = checked(Params, values, str(path))
     for name, value, allowed in params.mistakes():
         raise UserError(f"{path}: {name}: found {shown(value)}; {allowed}")
     return params

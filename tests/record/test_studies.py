@@ -44,11 +44,32 @@ def test_no_two_lines_are_the_same_experiment() -> None:
     assert len(set(seen)) == len(seen)
 
 
-def test_a_line_with_other_keys_is_named(tmp_path: Path) -> None:
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies/runs.yaml").write_text("one: {why: x, sets: {}}\n")
-    with pytest.raises(UserError, match="one: must have `why` and `set`"):
-        assert Record(tmp_path).lines
+@pytest.mark.parametrize(
+    ("path", "text", "message"),
+    [
+        ("runs.yaml", "one: {why: x, sets: {}}", "one.sets: unknown, found with {}"),
+        ("runs.yaml", "one: {why: x}", "one.set: missing"),
+        ("runs.yaml", "one: {why: x, set: null}", "one.set: found None; must be lines"),
+        ("runs.yaml", "- one", "found ['one']; must be lines"),
+        ("runs.yaml", "one: [", "not valid YAML"),
+        ("added.yaml", "- one", "found ['one']; must be lines"),
+        ("seed_2.json", "{}", "default: missing"),
+        ("seed_2.json", '{"default": [], "parameters": {}}', "default: found []; must be a word"),
+    ],
+)
+def test_what_is_wrong_in_the_record_is_named(tmp_path: Path, path: str, text: str, message: str) -> None:
+    folder = make_project(tmp_path)
+    add_study(folder, "seed_2", details())
+    (folder / "studies" / path).write_text(text)
+    with pytest.raises(UserError) as caught:
+        assert Record(folder).done
+    assert str(caught.value).startswith(f"{folder}/studies/{path}: {message}") and "\n" not in str(caught.value)
+
+
+def test_a_record_without_lines_has_none(tmp_path: Path) -> None:
+    folder = make_project(tmp_path)
+    (folder / "studies/runs.yaml").write_text("# none yet\n")
+    assert Record(folder).lines == Record(folder).done == {}
 
 
 def test_what_needs_another_machine_runs_only_where_it_is_named(tmp_path: Path) -> None:

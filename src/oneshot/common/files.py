@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import glob
 import hashlib
 import io
 import json
 import os
 import re
-import tempfile
+import shutil
 from pathlib import Path
 from typing import Any
 
+import psutil  # comes with DVC, as does ruamel.yaml, with which DVC reads params.yaml
 from ruamel.yaml import YAML, YAMLError  # comes with DVC, which reads params.yaml with it
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, ScalarEvent
 
@@ -32,15 +34,12 @@ DISPUTED = re.compile(
 
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write `content` to `path`, creating its folder; a kill at any moment leaves the old file or the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    temporary = unfinished(Path(path))
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep others from reading results
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -48,6 +47,16 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         if isinstance(error, OSError):
             error.filename = str(path)  # a full disk does not say which file it stopped
         raise
+
+
+def unfinished(path: Path) -> Path:
+    """Where this process writes what is then renamed to `path`; what killed processes have left there is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):
+        process = left.name.split(".")[-2]
+        if process == str(os.getpid()) or (process.isdecimal() and not psutil.pid_exists(int(process))):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.unfinished")
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -97,12 +106,13 @@ def read_json(path: str | Path, schema: Any = Any) -> Any:
 
 
 def read_yaml(path: str | Path, schema: Any = Any, missing: str = "run from the top folder of the project") -> Any:
-    """Read a YAML file, as DVC reads it, as a `schema`.
+    """Read a YAML file, as DVC reads it, as a `schema`; an empty one is an empty dict.
 
     Raises:
         UserError: the file is missing, `parse_yaml` refuses it, or it holds something else.
     """
-    return checked(schema, parse_yaml(read_text(path, MOST_YAML, missing), str(path)), str(path))
+    value = parse_yaml(read_text(path, MOST_YAML, missing), str(path))
+    return checked(schema, {} if value is None else value, str(path))
 
 
 def parse_yaml(text: str, where: str) -> Any:

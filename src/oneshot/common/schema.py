@@ -10,11 +10,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from oneshot.common.errors import UserError
 
 
-def checked(schema: Any, value: Any, where: str) -> Any:
+def checked(schema: Any, value: Any, where: str, missing: str = "add it") -> Any:
     """`value` as a type that pydantic knows, taken strictly: text is no number.
 
     Args:
         where: what the value is, for messages.
+        missing: what to do where a name is not there.
 
     Raises:
         UserError: one line with `where`, the name, what was found and what is allowed.
@@ -22,7 +23,7 @@ def checked(schema: Any, value: Any, where: str) -> Any:
     try:
         return TypeAdapter(schema).validate_python(value, strict=True)
     except ValidationError as error:
-        raise UserError(f"{where}: {_first_mistake(error, schema)}") from None
+        raise UserError(f"{where}: {_first_mistake(error, schema, missing)}") from None
 
 
 def names_of(model: type[BaseModel]) -> list[str]:
@@ -43,23 +44,22 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def unknown(name: str, known: list[str]) -> str:
-    """What to do about an unknown name: the nearest known one, or none."""
+def nearest(name: str, known: list[str]) -> str:
+    """What to do about an unknown name: take the nearest known one, or none."""
     names = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    return f"unknown parameter; did you mean {names[0]}?" if names else "unknown parameter; remove it"
+    return f"did you mean {names[0]}?" if names else "remove it"
 
 
-def _first_mistake(error: ValidationError, schema: Any) -> str:
+def _first_mistake(error: ValidationError, schema: Any, missing: str) -> str:
     mistakes = error.errors()
     # An unknown name explains a missing one: it is the same typing mistake.
     first = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
     if first["type"] == "extra_forbidden":
         known = names_of(schema) if isinstance(schema, type) and issubclass(schema, BaseModel) else []
-        todo = unknown(name, known).replace("parameter;", f"parameter, found with {shown(first['input'])};")
-        return f"{name}: {todo}"
+        return f"{name}: unknown, found with {shown(first['input'])}; {nearest(name, known)}"
     if first["type"] == "missing":
-        return f"{name}: missing; add it (docs/parameters.md lists all)"
+        return f"{name}: missing; {missing}"
     return f"{name}: ".removeprefix(": ") + f"found {shown(first['input'])}; {_allowed(first)}"
 
 

@@ -6,17 +6,37 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
-from ruamel.yaml import YAML
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict  # pydantic takes typing's from Python 3.12 on
 
-from oneshot.common.errors import UserError
-from oneshot.common.files import read_json, read_table
+from oneshot.common.files import read_json, read_table, read_yaml
 from oneshot.record.runs import read_overrides
 from oneshot.report.comparison import METHODS, flat, side_by_side
 
-Line = dict[str, Any]  # why; set: what it changes, by full names; config: what it starts from; needs
 Study = dict[str, Any]  # classic and meta: nested details; classes: rows of both; of a line also why, parameters
+
+
+@with_config(ConfigDict(extra="forbid"))
+class Line(TypedDict):
+    """A line of studies/runs.yaml: what it is to show, what it changes, by full names, and of which config."""
+
+    why: str
+    set: dict[str, Any]
+    config: NotRequired[str]
+    needs: NotRequired[str]
+
+
+@with_config(ConfigDict(extra="allow"))
+class Figures(TypedDict):
+    """What a file studies/<name>.json must hold."""
+
+    default: str
+    parameters: dict[str, Any]
+    classic: dict[str, Any]
+    meta: dict[str, Any]
+    classes: list[dict[str, Any]]
 
 
 class NotRun(Exception):
@@ -31,16 +51,8 @@ class Record:
 
     @cached_property
     def lines(self) -> dict[str, Line]:
-        """The lines of studies/runs.yaml, by name; none where there is no such file.
-
-        Raises:
-            UserError: a line with other keys than the file's first lines name.
-        """
-        lines = self._yaml("studies/runs.yaml")
-        for name, line in lines.items():
-            if not isinstance(line, dict) or not {"why", "set"} <= set(line) <= {"why", "set", "config", "needs"}:
-                keys = "must have `why` and `set`, and may have `config` and `needs`"
-                raise UserError(f"studies/runs.yaml: {name}: {keys}")
+        """The lines of studies/runs.yaml, by name; none where there is no such file."""
+        lines: dict[str, Line] = self._yaml("studies/runs.yaml", dict[str, Line])
         return lines
 
     @cached_property
@@ -64,7 +76,8 @@ class Record:
         classes = self.root / "plots/comparison/classes.csv"
         if not all(file.exists() for file in (*files.values(), classes)):
             raise NotRun("dvc repro")
-        return {method: read_json(file) for method, file in files.items()} | {"classes": read_table(classes)}
+        details = {method: read_json(file, dict[str, Any]) for method, file in files.items()}
+        return details | {"classes": read_table(classes)}
 
     @cached_property
     def done(self) -> dict[str, Study]:
@@ -100,15 +113,15 @@ class Record:
         """The figures of a line as it now stands; None where there are none for it, or for another default."""
         if not (file := self.root / f"studies/{name}.json").exists():
             return None
-        study: Study = read_json(file)
+        study: Study = read_json(file, Figures)
         same_default = study["default"] == self.digest(study["parameters"])
         same_line = _settings(study["parameters"]) == _settings(self.changes(name))
         return study if same_default and same_line else None
 
-    def _yaml(self, path: str) -> dict[str, Any]:
+    def _yaml(self, path: str, schema: Any = dict[str, Any]) -> Any:
         """A file of the project; empty where there is none."""
         file = self.root / path
-        return (YAML(typ="safe").load(file) or {}) if file.exists() else {}
+        return read_yaml(file, schema) if file.exists() else {}
 
 
 def figures_of(folder: Path) -> Study:
