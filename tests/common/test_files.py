@@ -2,11 +2,14 @@
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
 import yaml
-from helpers import fuzz
+from helpers import ROOT, fuzz
 from hypothesis import strategies as st
 
 from oneshot.common.errors import UserError
@@ -35,6 +38,24 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert caught.value.filename == str(path)
     assert read_json(path) == {"old": 1}
     assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+KILLED = """
+import os, signal, sys
+from oneshot.common.files import write_bytes
+os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
+write_bytes(sys.argv[1], b"half")
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_stays(tmp_path):
+    path, live = tmp_path / "a[1].json", tmp_path / f".a[1].json.{os.getppid()}.unfinished"
+    live.touch()
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)], env=environment).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2 and not path.exists()
+    write_bytes(path, b"new")
+    assert {each.name for each in tmp_path.iterdir()} == {path.name, live.name}
 
 
 def test_folders_are_made(tmp_path):

@@ -48,7 +48,7 @@ def test_the_same_data_gives_the_same_bytes(tmp_path, tiny):
 def test_saving_replaces_the_folder_as_a_whole(tmp_path, tiny):
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "old.npy").write_text("old")
-    (tmp_path / ".dataset-killed").mkdir()  # what a killed run leaves
+    (tmp_path / ".dataset.99999999.unfinished").mkdir()  # what a killed run leaves
     save_dataset(tmp_path / "dataset", tiny)
     assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
     assert "old.npy" not in content(tmp_path / "dataset")

@@ -17,7 +17,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import psutil  # comes with DVC, as does ruamel.yaml, with which DVC reads params.yaml
+import psutil  # comes with DVC
 from ruamel.yaml import YAML, YAMLError  # comes with DVC, which reads params.yaml with it
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, ScalarEvent
 

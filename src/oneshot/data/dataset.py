@@ -8,14 +8,13 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from oneshot.common.errors import UserError
-from oneshot.common.files import read_json, write_bytes, write_json
+from oneshot.common.files import read_json, unfinished, write_bytes, write_json
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -39,15 +38,11 @@ def save_dataset(folder: str | Path, dataset: Dataset) -> None:
     """
     folder = Path(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for left_behind in folder.parent.glob(f".{folder.name}-*"):  # by a killed run
-            shutil.rmtree(left_behind, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        work = unfinished(folder)
         try:
             for name in _ARRAYS:
                 write_bytes(work / f"{name}.npy", _npy(getattr(dataset, name)))
             write_json(work / "classes.json", dataset.class_names)
-            work.chmod(0o755)  # mkdtemp's 0700 would keep others from reading it
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(work, folder)
