@@ -23,7 +23,7 @@ TRIPLETS = Batch(np.array([0, 1, 12, 13, 5, 6, 20, 14, 30, 40, 50, 2]), np.array
 
 def loss_and_gradients(learner, batch=TRIPLETS):
     learner.zero_grad()
-    loss = learner.loss(batch, np.unique(batch.labels), 0.5, np.random.default_rng(0))
+    loss = learner.loss(learner.inputs(batch, np.unique(batch.labels), np.random.default_rng(0)))
     loss.backward()
     return loss.item(), torch.cat([weight.grad.flatten() for weight in learner.network.parameters()])
 
@@ -89,10 +89,11 @@ def test_compiled_gives_the_losses_and_gradients_of_eager():
 def test_joint_passes_are_one_pass_of_all_images():
     learner = tiny_learner(tiny_params(RANDOM))
     learner.network.eval()  # without batch statistics, it makes no difference how images are grouped
-    joint = learner.loss(TRIPLETS, np.arange(5), 0.5, np.random.default_rng(0))
+    inputs = learner.inputs(TRIPLETS, np.arange(5), np.random.default_rng(0))
+    joint = learner.loss(inputs)
     separate = tiny_learner(tiny_params(RANDOM | {"batch.forward_passes": "separate"}))
     separate.network.eval()
-    torch.testing.assert_close(joint, separate.loss(TRIPLETS, np.arange(5), 0.5, np.random.default_rng(0)))
+    torch.testing.assert_close(joint, separate.loss(inputs))
 
 
 def test_contenders_take_turns():

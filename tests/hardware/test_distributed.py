@@ -1,4 +1,4 @@
-"""Tasks of an outer step shared by processes that torchrun starts: the weights of one process, up to rounding."""
+"""Tasks and batches shared by processes that torchrun starts: the weights of one process, up to rounding."""
 
 import os
 import subprocess
@@ -18,22 +18,32 @@ from oneshot.data.split import make_split, save_split
 from oneshot.hardware import distributed
 from oneshot.model.model_file import load_model
 from oneshot.training import loop
-from oneshot.training.classic import ClassicTraining
+from oneshot.training.classic import ClassicStage, ClassicTraining
 from oneshot.training.reptile import ReptileStage, ReptileTraining
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-TRAIN = str(ROOT / "stages/train_meta.py")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+STAGES = ROOT / "stages"
+TRAININGS = {"classic": (ClassicTraining, ClassicStage), "meta": (ReptileTraining, ReptileStage)}
 KEEP = {"reptile.inner_state": "keep", "reptile.inner_momentum": 0.9}
+CLASSIC = {"image_budget": 120}  # ten steps
 CASES = {
-    "reset": {"reptile.inner_state": "reset", "reptile.batch_norm": "interpolate"},
-    "sgd": KEEP | {"reptile.inner_optimizer": "sgd"},
-    "adam": KEEP | {"reptile.inner_optimizer": "adam", "reptile.inner_learning_rate": 0.001},
-    "muon": KEEP | {"reptile.inner_optimizer": "muon"},
-}
+    "meta_reset": {"reptile.inner_state": "reset", "reptile.batch_norm": "interpolate"},
+    "meta_sgd": KEEP | {"reptile.inner_optimizer": "sgd"},
+    "meta_adam": KEEP | {"reptile.inner_optimizer": "adam", "reptile.inner_learning_rate": 0.001},
+    "meta_muon": KEEP | {"reptile.inner_optimizer": "muon"},
+    "classic_muon": CLASSIC | {"network.embedding_norm": True},
+    "classic_separate": CLASSIC | {
+        "classic.optimizer": "sgd", "classic.learning_rate": 0.05, "loss.mining": "random",
+        "batch.size": 24, "image_budget": 240,
+        "batch.forward_passes": "separate",
+    },
+}  # fmt: skip
+CLASSIC_CASES = [case for case in CASES if case.startswith("classic")]
 # Trains in each folder that the command line names, with a short training curve; all are one connection's.
 TRAIN_ALL = f"""
 import contextlib, os, runpy, sys
-sys.path.insert(0, os.path.dirname({TRAIN!r}))
+from pathlib import Path
+sys.path.insert(0, {str(STAGES)!r})
 import _checkout, torch
 from oneshot.hardware import distributed
 from oneshot.training import loop
@@ -43,24 +53,27 @@ with distributed.connected(torch.device("cpu")):
     for folder in sys.argv[1:]:
         os.chdir(folder)
         try:
-            runpy.run_path({TRAIN!r}, run_name="__main__")
+            method = Path(folder).name.split("_")[0]
+            runpy.run_path(f"{STAGES}/train_{{method}}.py", run_name="__main__")
         except SystemExit as end:
             assert not end.code, folder
 """
 # Python runs this at its start where PYTHONPATH leads to it: one process saves often, the other is killed.
 KILL_SECOND_PROCESS = f"""
 import os, signal, sys
-if "RANK" in os.environ and sys.orig_argv[-1] == {TRAIN!r}:
-    sys.path.insert(0, os.path.dirname({TRAIN!r}))
+if "RANK" in os.environ and sys.orig_argv[-1].startswith({str(STAGES)!r}):
+    sys.path.insert(0, {str(STAGES)!r})
     import _checkout
-    from oneshot.training import loop
-    from oneshot.training.reptile import ReptileTraining
+    from oneshot.training import classic, loop, reptile
     loop.FIRST_CHECKPOINT, loop.CHECKPOINT_COST = 0, 1e9
-    def step(self, number, take_step=ReptileTraining.step):
-        if number == self.steps // 2 and os.environ["RANK"] == "1":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return take_step(self, number)
-    ReptileTraining.step = step
+    def dying(take_step):
+        def step(self, number):
+            if number == self.steps // 2 and os.environ["RANK"] == "1":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return take_step(self, number)
+        return step
+    for training in (classic.ClassicTraining, reptile.ReptileTraining):
+        training.step = dying(training.step)
 """
 
 
@@ -71,70 +84,78 @@ def run(folder, *command, **changes):
 
 def trained(folder):
     """Weights, what the model says of itself, and the record."""
-    network, about = load_model(folder / "results/trained/meta/model.safetensors")
-    return network.state_dict(), about, read_json(folder / "results/trained/meta/record.json")
+    (output,) = (folder / "results/trained").iterdir()
+    network, about = load_model(output / "model.safetensors")
+    return network.state_dict(), about, read_json(output / "record.json")
 
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory, small):
-    """For each case a folder where one process trained and another where two did."""
+    """For each case a folder where one process trained and others where several did."""
     top = tmp_path_factory.mktemp("processes")
-    for case, changes in CASES.items():
-        for folder in (top / "one" / case, top / "two" / case):
-            params = changed(COMMITTED, TINY | {"reptile.meta_batch_size": 4, "image_budget": 960} | changes)
+    together = {2: list(CASES), 4: CLASSIC_CASES}
+    for count, cases in {1: list(CASES), **together}.items():
+        for case in cases:
+            folder = top / str(count) / case
+            params = changed(COMMITTED, TINY | {"reptile.meta_batch_size": 4, "image_budget": 960} | CASES[case])
             save_dataset(folder / "data/dataset", small)
             save_split(folder / "data/split.json", make_split(small, tiny_params()), small)
             (folder / "params.yaml").write_text(yaml.safe_dump(params))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "CURVE_TRIPLETS", 60)
         for case in CASES:
-            patch.chdir(top / "one" / case)
-            out = Path("results/trained/meta")
-            loop.train(ReptileTraining, load_params(ReptileStage), Path("data/dataset"), Path("data/split.json"), out)
+            patch.chdir(top / "1" / case)
+            method = case.split("_")[0]
+            training, stage = TRAININGS[method]
+            inputs = Path("data/dataset"), Path("data/split.json")
+            loop.train(training, load_params(stage), *inputs, Path("results/trained") / method)
     (top / "train_all.py").write_text(TRAIN_ALL)
-    done = run(top, *TORCHRUN, "train_all.py", *(str(top / "two" / case) for case in CASES))
-    assert done.returncode == 0, done.stderr
+    for count, cases in together.items():
+        done = run(top, *TORCHRUN, str(count), "train_all.py", *(str(top / str(count) / case) for case in cases))
+        assert done.returncode == 0, done.stderr
     return top
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_two_processes_give_the_weights_of_one(projects, case):
-    alone, about_alone, record_alone = trained(projects / "one" / case)
-    together, about, record = trained(projects / "two" / case)
-    assert about == about_alone and about["images"] == 960
-    assert record == record_alone | {"processes": 2}
+@pytest.mark.parametrize(("count", "case"), [*((2, case) for case in CASES), *((4, case) for case in CLASSIC_CASES)])
+def test_several_processes_give_the_weights_of_one(projects, count, case):
+    alone, about_alone, record_alone = trained(projects / "1" / case)
+    together, about, record = trained(projects / str(count) / case)
+    assert about == about_alone and record == record_alone | {"processes": count}
     for name, value in alone.items():
         if not name.endswith("num_batches_tracked"):  # of the first process alone; nothing uses it
             torch.testing.assert_close(together[name], value, rtol=1e-3, atol=1e-4)
-    assert not list((projects / "two" / case / "checkpoints").glob("*.pt"))
+    assert not list((projects / str(count) / case / "checkpoints").glob("*.pt"))
 
 
-def test_a_run_of_two_processes_that_is_killed_goes_on(projects, tmp_path):
-    folder = projects / "two/muon"
+@pytest.mark.parametrize("case", ["meta_muon", "classic_muon"])
+def test_a_run_of_two_processes_that_is_killed_goes_on(projects, tmp_path, case):
+    folder, stage = projects / "2" / case, str(STAGES / f"train_{case.split('_')[0]}.py")
     whole, _, _ = trained(folder)
     (tmp_path / "sitecustomize.py").write_text(KILL_SECOND_PROCESS)
-    killed = run(folder, *TORCHRUN, TRAIN, PYTHONPATH=str(tmp_path))
+    killed = run(folder, *TORCHRUN, "2", stage, PYTHONPATH=str(tmp_path))
     assert killed.returncode and list((folder / "checkpoints").glob("*.pt"))
     assert "lost the others" in killed.stderr or "SIGTERM" in killed.stderr
-    done = run(folder, *TORCHRUN, TRAIN)
-    assert done.returncode == 0 and "going on from checkpoints/train_meta-" in done.stderr
+    done = run(folder, *TORCHRUN, "2", stage)
+    assert done.returncode == 0 and f"going on from checkpoints/{Path(stage).stem}-" in done.stderr
     resumed, _, _ = trained(folder)
     for name, value in whole.items():
         assert torch.equal(resumed[name], value), name
 
 
-def test_tasks_that_processes_cannot_share_are_refused(monkeypatch):
-    monkeypatch.setattr(distributed, "WORLD_SIZE", 2)
-    params = tiny_params({"reptile.meta_batch_size": 3})
-    with pytest.raises(UserError, match="^reptile.meta_batch_size: found 3; must be a multiple of 2") as error:
-        ReptileTraining(params, tiny_learner(params))
+@pytest.mark.parametrize(
+    ("training", "changes", "told"),
+    [
+        (ReptileTraining, {"reptile.meta_batch_size": 3}, "reptile.meta_batch_size: found 3; must be a multiple of 5"),
+        (ClassicTraining, {}, "batch.size: found 12; must be a multiple of 5"),
+        (ClassicTraining, {"loss.mining": "random", "batch.forward_passes": "separate"}, "must be a multiple of 15"),
+    ],
+)
+def test_what_processes_cannot_share_is_refused(monkeypatch, training, changes, told):
+    monkeypatch.setattr(distributed, "WORLD_SIZE", 5)
+    params = tiny_params(changes)
+    with pytest.raises(UserError, match=told) as error:
+        training(params, tiny_learner(params))
     assert "\n" not in str(error.value)
-
-
-def test_classic_training_is_one_process(monkeypatch):
-    monkeypatch.setattr(distributed, "WORLD_SIZE", 2)
-    with pytest.raises(UserError, match="train_classic: found 2 processes; must be one"):
-        ClassicTraining(tiny_params(), tiny_learner(tiny_params()))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

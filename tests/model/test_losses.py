@@ -2,14 +2,13 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from helpers import tiny_params, unit_vectors
 
-from oneshot.model.losses import MARGIN, make_losses
+from oneshot.model.losses import MARGIN, Targets, make_losses
 
-CLASSES = np.array([3, 0, 2])  # a task's classes come in any order
+CLASSES = [3, 0, 2]  # a task's classes come in any order
 
 
 def losses(**changes):
@@ -21,8 +20,8 @@ def losses(**changes):
 def triplet_loss(vectors, classes, mining, scale=0.0, weight=1.0):
     """The triplet loss of vectors (classes * K, D) that lie class after class."""
     (loss,) = losses(softmax_weight=0.0, triplet_weight=weight, mining=mining, soft_scale=scale)
-    labels = np.repeat(np.arange(classes), len(vectors) // classes)
-    return loss(vectors, labels, np.arange(classes), 0.5)
+    labels = torch.arange(classes).repeat_interleave(len(vectors) // classes)
+    return loss(vectors, Targets(labels, torch.arange(classes), classes))
 
 
 def penalty(a, p, n, scale):
@@ -88,12 +87,13 @@ def test_batch_triplet_gradients_agree_with_autograd_of_the_loop():
 
 def test_softmax_decides_among_the_tasks_classes_by_scaled_cosines():
     (loss,) = losses(triplet_weight=0.0, softmax_weight=2.0, softmax_scale=16.0)
-    proxies, vectors, labels = loss.proxies.detach(), unit_vectors(4), np.array([0, 2, 3, 0])
+    proxies, vectors, labels = loss.proxies.detach(), unit_vectors(4), [0, 2, 3, 0]
     expected = 0.0
     for vector, label in zip(vectors, labels, strict=True):
         logits = {c: 16 * float(vector @ proxies[c] / proxies[c].norm()) for c in CLASSES}
         expected -= logits[label] - math.log(sum(map(math.exp, logits.values())))
-    found = loss(vectors, labels, CLASSES, 0.5)
+    within = torch.tensor([CLASSES.index(label) for label in labels])
+    found = loss(vectors, Targets(within, torch.tensor(CLASSES), 3))
     assert found.item() == pytest.approx(2 * expected / 4, rel=1e-4)
     found.backward()
     assert (loss.proxies.grad.norm(dim=1) > 0).tolist() == [True, False, True, True]

@@ -6,6 +6,7 @@ import torch
 from helpers import tiny_learner, tiny_params
 
 from oneshot.data.sampling import Batch
+from oneshot.model.losses import Targets
 
 CLASSES = np.array([3, 0, 2])
 BATCH = Batch(np.array([36, 37, 0, 1, 24, 25]), np.array([3, 3, 0, 0, 2, 2]))
@@ -15,9 +16,10 @@ BATCH = Batch(np.array([36, 37, 0, 1, 24, 25]), np.array([3, 3, 0, 0, 2, 2]))
 def test_loss_is_the_sum_of_the_losses(triplet, softmax):
     changes = {"loss.triplet_weight": triplet, "loss.softmax_weight": softmax, "batch.augmentation": "none"}
     learner = tiny_learner(tiny_params(changes))
-    found = learner.loss(BATCH, CLASSES, 0.25, np.random.default_rng(0))
+    found = learner.loss(learner.inputs(BATCH, CLASSES, np.random.default_rng(0)))
     vectors = learner.network(learner.store.batch(BATCH.images))
-    expected = sum(loss(vectors, BATCH.labels, CLASSES, 0.25) for loss in learner.losses)
+    targets = Targets(torch.tensor([0, 0, 1, 1, 2, 2]), torch.from_numpy(CLASSES), 3)
+    expected = sum(loss(vectors, targets) for loss in learner.losses)
     assert len(learner.losses) == (triplet > 0) + (softmax > 0)
     torch.testing.assert_close(found, expected)
 

@@ -17,14 +17,14 @@ def weights_of(learner):
     return [weight.detach().clone() for weight in learner.weights()]
 
 
-def trained_on_task(params, step, task, start, progress):
+def trained_on_task(params, step, task, start):
     """Weights after plain gradient descent on one task from the weights of `start`, written out."""
     learner = tiny_learner(params)
     learner.load_state_dict(start)
     rng = random_stream(params.seed, "meta", step, task)
     classes = learner.pool.draw_classes(rng, params.reptile.task_classes)
     for batch in learner.batches(rng, classes, params.reptile.inner_steps):
-        gradients = torch.autograd.grad(learner.loss(batch, classes, progress, rng), learner.weights())
+        gradients = torch.autograd.grad(learner.loss(learner.inputs(batch, classes, rng)), learner.weights())
         with torch.no_grad():
             for weight, gradient in zip(learner.weights(), gradients, strict=True):
                 weight -= params.reptile.inner_learning_rate * gradient
@@ -41,7 +41,7 @@ def test_outer_step_is_the_papers_formula(tasks):
     assert training.steps == 5
     start, before = copy.deepcopy(learner.state_dict()), weights_of(learner)
     # Batch-norm statistics do not take part in training mode, so each task may start from the same state.
-    after = [trained_on_task(params, 2, task, start, 2 / 5) for task in range(tasks)]
+    after = [trained_on_task(params, 2, task, start) for task in range(tasks)]
     training.step(2)
     for i, weight in enumerate(weights_of(learner)):
         # epsilon falls linearly: 0.5 * (1 - 2 / 5)

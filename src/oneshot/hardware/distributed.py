@@ -1,4 +1,4 @@
-"""The tasks of one outer step spread over processes, which `torchrun` starts on one machine or on several.
+"""Work shared by processes, which `torchrun` starts on one machine or on several: tasks, or the images of a batch.
 
 Started without torchrun there is one process, and nothing here communicates.
 """
@@ -70,3 +70,29 @@ def broadcast(value: Any) -> Any:
     values = [value]
     distributed.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum of float32 values of the same shape over all processes; gradients flow back to each of them."""
+    return _Sum.apply(values)
+
+
+def interleaved(rows: Tensor) -> Tensor:
+    """All rows (N, D), float32, of which each process holds every WORLD_SIZE-th; gradients flow to its own."""
+    everything = rows.new_zeros(len(rows) * WORLD_SIZE, rows.shape[1])
+    everything[RANK::WORLD_SIZE] = rows.detach()
+    all_reduce([everything])
+    everything[RANK::WORLD_SIZE] = rows
+    return everything
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        all_reduce([total])
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return _Sum.forward(context, gradient)

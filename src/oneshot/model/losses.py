@@ -7,9 +7,9 @@ it has any; `make_losses` lists those that the parameters ask for, and their sum
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,11 +35,25 @@ class LossParams(Group):
             yield "triplet_weight", "must be above 0 where loss.softmax_weight is 0: nothing else is learnt"
 
 
+@dataclass(frozen=True)
+class Targets:
+    """What a batch's embeddings are to be told apart by.
+
+    Args:
+        labels: (B,) int64, the class of each image as a position in `classes`.
+        classes: (N,) int64, the classes of the task as rows of the proxies.
+        in_batch: how many classes a batch for mining holds, class after class with equally many images each.
+    """
+
+    labels: Tensor
+    classes: Tensor
+    in_batch: int
+
+
 def make_losses(params: LossParams, classes: int, dimensions: int) -> nn.ModuleList:
     """The losses with a weight above 0, for so many seen classes and dimensions of embeddings.
 
-    Each is called with embeddings (B, D), their labels (B,) and the classes of the task (N,), both int64 arrays of
-    numbers below `classes`, and the training's progress in 0..1; it returns a scalar.
+    Each is called with embeddings (B, D) and their `Targets`, on one device; it returns a scalar.
     """
     losses = nn.ModuleList()
     if params.triplet_weight:
@@ -56,13 +70,12 @@ class TripletLoss(nn.Module):
         super().__init__()
         self.params = params
 
-    def forward(self, embeddings: Tensor, labels: np.ndarray, classes: np.ndarray, progress: float) -> Tensor:
+    def forward(self, embeddings: Tensor, targets: Targets) -> Tensor:
         """See `make_losses`. The batch is laid out as `sampling.Batch` says for the way of mining."""
         p = self.params
         if p.mining == "random":
             return p.triplet_weight * random_triplet_loss(embeddings, p.soft_scale)
-        in_batch = len(np.unique(labels))
-        return p.triplet_weight * batch_triplet_loss(embeddings, in_batch, p.soft_scale, p.mining == "hard")
+        return p.triplet_weight * batch_triplet_loss(embeddings, targets.in_batch, p.soft_scale, p.mining == "hard")
 
 
 class SoftmaxLoss(nn.Module):
@@ -76,14 +89,11 @@ class SoftmaxLoss(nn.Module):
         self.params = params
         self.proxies = nn.Parameter(torch.randn(classes, dimensions))
 
-    def forward(self, embeddings: Tensor, labels: np.ndarray, classes: np.ndarray, progress: float) -> Tensor:
+    def forward(self, embeddings: Tensor, targets: Targets) -> Tensor:
         """See `make_losses`."""
-        p, device = self.params, embeddings.device
-        order = np.argsort(classes)
-        targets = torch.from_numpy(order[np.searchsorted(classes, labels, sorter=order)])  # within the task
-        proxies = self.proxies[torch.from_numpy(classes).to(device, non_blocking=device.type == "cuda")]
-        targets = targets.to(device, non_blocking=device.type == "cuda")
-        return p.softmax_weight * normalized_softmax(embeddings, targets, proxies, p.softmax_scale)
+        p = self.params
+        proxies = self.proxies[targets.classes]
+        return p.softmax_weight * normalized_softmax(embeddings, targets.labels, proxies, p.softmax_scale)
 
 
 def triplet_penalty(similarity_gap: Tensor, soft_scale: float) -> Tensor:

@@ -31,13 +31,14 @@ def make_optimizer(
     """
     if kind == "muon":
         return Muon(weights, learning_rate, momentum, bf16)
+    on_gpu = weights[0].is_cuda  # there a step is recorded and repeated: its learning rate is a tensor
     groups = [
         {"params": [w for w in weights if w.ndim == 4], "weight_decay": weight_decay},
         {"params": [w for w in weights if w.ndim != 4], "weight_decay": 0.0},
     ]
     if kind == "adam":
-        return torch.optim.Adam(groups, lr=learning_rate, betas=(momentum, 0.999))
-    return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)
+        return torch.optim.Adam(groups, lr=learning_rate, betas=(momentum, 0.999), capturable=on_gpu)
+    return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=on_gpu or None)
 
 
 class Muon(torch.optim.Optimizer):
@@ -49,7 +50,7 @@ class Muon(torch.optim.Optimizer):
     rate is the share of the weights that a step replaces. Everything else takes the steps of SGD.
 
     Args:
-        learning_rate: > 0; a schedule may change `lr` of the parameter groups.
+        learning_rate: > 0; a schedule may change `lr` of the parameter groups, to a scalar tensor too.
         momentum: 0..1.
         bf16: multiply matrices in bfloat16, for machines with units for it; else in float32.
     """
@@ -74,7 +75,10 @@ class Muon(torch.optim.Optimizer):
                     normalize_weight(weight)
                     last = step.permute(0, 2, 3, 1)  # as it lies in memory; the order of columns does not matter
                     step = orthogonal(last.flatten(1), self.dtype).view(last.shape).permute(0, 3, 1, 2)
-                weight.sub_(step, alpha=group["lr"])
+                if isinstance(group["lr"], Tensor):
+                    weight.sub_(step * group["lr"])
+                else:
+                    weight.sub_(step, alpha=group["lr"])
 
 
 @torch.no_grad()

@@ -8,12 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from oneshot.common.errors import UserError
 from oneshot.common.params import Group, Positive, Two
 from oneshot.data.sampling import classes_fit, random_stream
 from oneshot.hardware import distributed
 from oneshot.model.optimizers import OptimizerName
-from oneshot.training.learner import Learner, TrainingStage
+from oneshot.training.learner import Learner, OptimizerStep, TrainingStage
 
 WARM_UP = 0.2  # share of the steps in which one_cycle's learning rate rises
 MOMENTUM = 0.9  # of muon and sgd, or adam's beta1
@@ -42,8 +41,10 @@ class ClassicStage(TrainingStage):
 class ClassicTraining:
     """Steps of classic training; each depends on the learner's state and the step's number alone.
 
+    Several processes share each batch.
+
     Raises:
-        UserError: started in several processes.
+        UserError: they cannot share it evenly.
     """
 
     name = "classic"
@@ -51,14 +52,13 @@ class ClassicTraining:
 
     def __init__(self, params: ClassicStage, learner: Learner) -> None:
         if distributed.WORLD_SIZE > 1:
-            raise UserError(
-                f"train_classic: found {distributed.WORLD_SIZE} processes; must be one, start it without torchrun"
-            )
+            learner.share_batches()
         self.params, self.learner = params, learner
         self.images_per_step = params.batch.size
         self.steps = params.image_budget // self.images_per_step
         classic = params.classic
         self.optimizer = learner.optimizer(classic.optimizer, classic.learning_rate, MOMENTUM)
+        self.take = OptimizerStep(learner, self.optimizer)
         self.where_to_look = f"classic.learning_rate: found {classic.learning_rate}"
 
     def learning_rate(self, step: int) -> float:
@@ -78,13 +78,7 @@ class ClassicTraining:
         mined = p.loss.mining != "random"
         classes = learner.pool.draw_classes(rng, p.classic.batch_classes) if mined else everything
         (batch,) = learner.batches(rng, classes, steps=1)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(step)
-        self.optimizer.zero_grad()
-        loss = learner.loss(batch, everything, step / self.steps, rng)
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach()
+        return self.take(learner.inputs(batch, everything, rng), self.learning_rate(step))
 
     def state_dict(self) -> dict[str, Any]:
         """What, beside the learner, the next step depends on."""

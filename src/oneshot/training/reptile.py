@@ -18,7 +18,7 @@ from oneshot.data.sampling import classes_fit, random_stream
 from oneshot.hardware import distributed
 from oneshot.model.network import batch_norms
 from oneshot.model.optimizers import OptimizerName
-from oneshot.training.learner import Learner, TrainingStage
+from oneshot.training.learner import Learner, OptimizerStep, TrainingStage
 from oneshot.training.weights import assign, clone, mean, move, optimizer_state, set_optimizer_state, subtract
 
 
@@ -71,6 +71,7 @@ class ReptileTraining:
         self.images_per_step = reptile.meta_batch_size * reptile.inner_steps * params.batch.size
         self.steps = params.image_budget // self.images_per_step
         self.optimizer = learner.optimizer(reptile.inner_optimizer, reptile.inner_learning_rate, reptile.inner_momentum)
+        self.take = OptimizerStep(learner, self.optimizer)
         self.where_to_look = f"reptile.inner_learning_rate: found {reptile.inner_learning_rate}"
 
     def step(self, step: int) -> Tensor:
@@ -98,14 +99,9 @@ class ReptileTraining:
         rng = random_stream(self.params.seed, "meta", step, task)
         classes = learner.pool.draw_classes(rng, reptile.task_classes)
         if reptile.inner_state == "reset":
-            self.optimizer.state.clear()
-        losses = []
-        for batch in learner.batches(rng, classes, reptile.inner_steps):
-            self.optimizer.zero_grad()
-            loss = learner.loss(batch, classes, step / self.steps, rng)
-            loss.backward()
-            self.optimizer.step()
-            losses.append(loss.detach())
+            set_optimizer_state(self.optimizer, [])
+        batches = learner.batches(rng, classes, reptile.inner_steps)
+        losses = [self.take(learner.inputs(batch, classes, rng), reptile.inner_learning_rate) for batch in batches]
         return torch.stack(losses).mean()
 
     def outer_step_size(self, step: int) -> float:

@@ -42,8 +42,6 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def set_optimizer_state(optimizer: torch.optim.Optimizer, values: Sequence[Tensor]) -> None:
-    """Go back to a copy of `optimizer_state`; none: to the state before the first step."""
-    if values:
-        assign(optimizer_state(optimizer), values)
-    else:
-        optimizer.state.clear()
+    """Go back, in place, to a copy of `optimizer_state`; none: to the state before the first step, which is zeros."""
+    state = optimizer_state(optimizer)
+    assign(state, values or [torch.zeros_like(value) for value in state])
