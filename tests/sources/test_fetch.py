@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import http.server
@@ -10,11 +11,12 @@ import lzma
 import os
 import pickle
 import shutil
-import socket
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +149,13 @@ def refused(raw: Path, source: str | Path | None, name: str = "cifar100") -> str
     message = str(error.value)
     assert "\n" not in message
     assert fetch.SOURCE in message
-    assert not raw.exists() or not list(raw.iterdir())
+    assert not left_in(raw)
     return message
+
+
+def left_in(raw: Path) -> list[str]:
+    """What there is beside locks."""
+    return [path.name for path in raw.glob("*") if path.suffix != ".lock"]
 
 
 # --- Sources that are good -----------------------------------------------------------------------
@@ -192,25 +199,38 @@ def test_the_original_address_is_the_default(tmp_path, server, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "raw" / FOLDER).iterdir()) == ["meta", "test", "train"]
 
 
-def test_a_redirection_is_followed(tmp_path, server):
-    def redirect(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(302)
-        request.send_header("Location", f"{server.url}/there")
-        request.end_headers()
-
-    server.answers |= {"/here": redirect, "/there": body(GOOD)}
-    assert_is_small(fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/here"))
-
-
 def test_kept_files_are_verified_each_time(tmp_path, server):
     server.answers["/good"] = body(GOOD)
     fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good")
     kept = tmp_path / "raw" / FOLDER / "train"
     kept.write_bytes(kept.read_bytes()[:-1] + b"!")
-    (tmp_path / "raw" / ".unfinished-killed").mkdir()  # what a killed run leaves
+    (tmp_path / f"raw/.unfinished-{FOLDER}").mkdir()  # what a killed run leaves
     assert_is_small(fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good"))
     assert server.asked == ["/good", "/good"]
-    assert [path.name for path in (tmp_path / "raw").iterdir()] == [FOLDER]
+    assert left_in(tmp_path / "raw") == [FOLDER]
+
+
+def test_of_two_downloads_at_once_the_second_waits_and_takes_the_files_of_the_first(tmp_path, server, capfd):
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(request: http.server.BaseHTTPRequestHandler) -> None:
+        begun.set()
+        go.wait(20)
+        body(GOOD)(request)
+
+    server.answers["/slow"] = slow
+    with ThreadPool(2) as pool:
+        found = [pool.apply_async(fetch_dataset, ("cifar100", tmp_path / "raw", f"{server.url}/slow")) for _ in "ab"]
+        begun.wait(20)
+        told, end = "", time.monotonic() + 10
+        while "lock: held by process" not in told and time.monotonic() < end:
+            time.sleep(0.05)
+            told += capfd.readouterr().err
+        assert told.count("waiting until it ends") == 1
+        go.set()
+        for each in found:
+            assert_is_small(each.get())
+    assert server.asked == ["/slow"] and left_in(tmp_path / "raw") == [FOLDER]
 
 
 # --- Local sources that are not ------------------------------------------------------------------
@@ -256,37 +276,29 @@ WRONG = {
     "a device": (gz(special(f"{FOLDER}/null", tarfile.CHRTYPE)), "does not belong"),
     "a pipe": (gz(special(f"{FOLDER}/train", tarfile.FIFOTYPE)), "does not belong"),
     "train as folder": (gz(tar(without("train") | {"train/train": b""})), "train: "),
-    **{f"no {name}": (gz(tar(without(name))), f"{name}: No such file") for name in ("train", "test", "meta")},
-    **{f"other {name}": (gz(tar(other(name))), f"{name} has md5") for name in ("train", "test", "meta")},
+    **{f"no {name}": (gz(tar(without(name))), f"{name}: No such file") for name in small_files()},
+    **{
+        f"other {name}": (
+            gz(tar(other(name))),
+            f"{name} has md5 {md5(other(name)[name])}, expected {md5(small_files()[name])}",
+        )
+        for name in small_files()
+    },
     "extended train": (gz(tar({**small_files(), "train": small_files()["train"] + b"x"})), "train has md5"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_local_archive_is_refused_and_stays(tmp_path, case):
+def test_a_wrong_archive_is_refused_and_stays(tmp_path, server, case):
     content, words = WRONG[case]
     source = tmp_path / "cifar-100-python.tar.gz"
     source.write_bytes(content)
-    message = refused(tmp_path / "raw", source)
-    assert message.startswith(str(source))
-    assert any(word in message for word in words.split("|")), message
+    server.answers["/mirror"] = body(content)
+    for place in (str(source), f"{server.url}/mirror"):
+        message = refused(tmp_path / "raw", place)
+        assert message.startswith(f"{place}: ") and any(word in message for word in words.split("|")), message
     assert source.read_bytes() == content
-    assert not (tmp_path / "evil").exists()
-    assert not Path("/tmp/oneshot-evil").exists()
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_a_mirror_that_serves_it_is_refused_too(tmp_path, server, case):
-    server.answers["/mirror"] = body(WRONG[case][0])
-    assert refused(tmp_path / "raw", f"{server.url}/mirror").startswith(f"{server.url}/mirror: ")
-
-
-def test_messages_say_what_was_expected_and_found(tmp_path):
-    source = tmp_path / "other.tar.gz"
-    source.write_bytes(gz(tar(other("train"))))
-    message = refused(tmp_path / "raw", source)
-    assert md5(small_files()["train"]) in message
-    assert md5(other("train")["train"]) in message
+    assert not (tmp_path / "evil").exists() and not Path("/tmp/oneshot-evil").exists()
 
 
 @pytest.mark.parametrize("name", ["train", "test", "meta"])
@@ -301,12 +313,16 @@ def test_a_wrong_folder_is_refused_and_stays(tmp_path, name):
     assert len(list(folder.iterdir())) == 2
 
 
+NOWHERE = ["/nowhere/cifar.tar.gz", "ftp://host/x", "s3://bucket/x", "/dev/zero", "a\nb", "~nobody-here/x", "x" * 5000]
+NO_ADDRESS = ["http://", "http://[::1", "https://127.0.0.1:port/x", "http://a b/c", "http://ü..x/", "http://a@/x", None]
+
+
 @pytest.mark.parametrize(
-    "source",
-    ["/nowhere/cifar.tar.gz", "ftp://host/x", "s3://bucket/x", "/dev/zero", "a\nb", "~nobody-here/x", "x" * 5000],
+    ("words", "source"),
+    [("no such file or folder", name) for name in NOWHERE] + [("cannot be read", name) for name in NO_ADDRESS],
 )
-def test_a_source_that_is_not_there(tmp_path, source):
-    assert "no such file or folder" in refused(tmp_path / "raw", source)
+def test_a_source_that_is_not_there(tmp_path, words, source):
+    assert words in refused(tmp_path / "raw", source)
 
 
 def test_what_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
@@ -327,7 +343,7 @@ def test_any_damage_ends_in_one_line(tmp_path, data):
         assert_is_small(fetch_dataset("cifar100", raw, str(tmp_path / "damaged.tar.gz")))
     except UserError as error:
         assert "\n" not in str(error)
-        assert not list(raw.iterdir())
+        assert not left_in(raw)
 
 
 # --- Mishaps on the way --------------------------------------------------------------------------
@@ -340,93 +356,73 @@ def test_the_original_archive_is_checked_as_a_whole(tmp_path, server, monkeypatc
     assert f"expected {md5(GOOD)}" in message
 
 
-def test_no_network(tmp_path):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # nobody listens there
-        message = refused(tmp_path / "raw", f"http://127.0.0.1:{taken.getsockname()[1]}/x")
-    assert "refused" in message
-    assert "cannot be read" in refused(tmp_path / "raw", None)
+def silent(request: http.server.BaseHTTPRequestHandler) -> None:
+    body(GOOD[:100], length=len(GOOD))(request)
+    time.sleep(0.5)
 
 
-@pytest.mark.parametrize("url", ["http://", "http://[::1", "https://127.0.0.1:port/x", "http://a b/c", "http://ü..x/"])
-def test_an_address_that_is_none(tmp_path, url):
-    assert "cannot be read" in refused(tmp_path / "raw", url)
+def locked(request: http.server.BaseHTTPRequestHandler) -> None:
+    """Asks for the user `me` and the password `p/w`."""
+    if request.headers["Authorization"] == f"Basic {base64.b64encode(b'me:p/w').decode()}":
+        body(GOOD)(request)
+    else:
+        request.send_error(401, "Unauthorized")
 
 
-def test_no_such_page(tmp_path, server):
-    assert "the server answers 404" in refused(tmp_path / "raw", f"{server.url}/missing")
-
-
-def test_a_connection_that_breaks(tmp_path, server):
-    server.answers["/short"] = body(GOOD[:-9], length=len(GOOD))
-    message = refused(tmp_path / "raw", f"{server.url}/short")
-    assert f"ended after {len(GOOD) - 9} of {len(GOOD)} bytes" in message
-
-
-def test_a_server_that_falls_silent(tmp_path, server, monkeypatch):
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (None, "the server answers 404"),
+        (locked, "the server answers 401"),
+        (body(GOOD[:-9], length=len(GOOD)), f"ended after {len(GOOD) - 9} of {len(GOOD)} bytes"),
+        (silent, "timed out"),
+        (lambda request: request.wfile.write(b"220 mail server\r\n"), "cannot be read"),
+        (body(bytes(10**6)), "more than 100000 bytes"),
+    ],
+)
+def test_an_answer_that_is_not_the_archive(tmp_path, server, monkeypatch, answer, words):
     monkeypatch.setattr(fetch, "TIMEOUT", 0.1)
-    over = threading.Event()
-
-    def silent(request: http.server.BaseHTTPRequestHandler) -> None:
-        body(GOOD[:100], length=len(GOOD))(request)
-        over.wait(20)
-
-    server.answers["/silent"] = silent
-    try:
-        assert "timed out" in refused(tmp_path / "raw", f"{server.url}/silent")
-    finally:
-        over.set()
-
-
-def test_a_server_that_speaks_something_else(tmp_path, server):
-    server.answers["/odd"] = lambda request: request.wfile.write(b"220 mail server\r\n")
-    assert "cannot be read" in refused(tmp_path / "raw", f"{server.url}/odd")
-
-
-def test_a_server_that_never_ends(tmp_path, server, monkeypatch):
     monkeypatch.setattr(fetch, "SIZE_LIMIT", 10**5)
-    server.answers["/endless"] = body(bytes(10**6))
-    assert "more than 100000 bytes" in refused(tmp_path / "raw", f"{server.url}/endless")
+    server.answers |= {"/x?token=secret": answer} if answer else {}
+    message = refused(tmp_path / "raw", f"{server.url}/x?token=secret".replace("//", "//me:secret@"))
+    assert f"{server.url}/x: " in message and words in message and "secret" not in message
 
 
-def test_secrets_in_an_address_are_not_shown(tmp_path, server):
-    message = refused(tmp_path / "raw", f"{server.url}/missing?token=secret")
-    assert "secret" not in message
-    assert "secret" not in refused(tmp_path / "raw", "http://me:secret@127.0.0.1:9/x")
+def test_a_redirection_is_followed_without_the_password_of_its_own_server(tmp_path, server):
+    def redirect(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(302)
+        request.send_header("Location", f"{server.url.replace('127.0.0.1', 'localhost')}{request.path[3:]}")
+        request.end_headers()
+
+    server.answers |= {"/to/open": redirect, "/open": body(GOOD), "/to/locked": redirect, "/locked": locked}
+    address = server.url.replace("//", "//me:p%2Fw@")
+    for number, path in enumerate(("/to/open", "/locked")):
+        assert_is_small(fetch_dataset("cifar100", tmp_path / f"raw-{number}", address + path))
+    assert "the server answers 401" in refused(tmp_path / "raw", f"{address}/to/locked")
 
 
 @pytest.mark.parametrize("stopped_by", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_stopped_during_the_download(tmp_path, server, monkeypatch, stopped_by):
+@pytest.mark.parametrize(("module", "name"), [(fetch, "open"), (tarfile, "copyfileobj")])
+def test_stopped_during_the_download_or_while_unpacking(tmp_path, server, monkeypatch, module, name, stopped_by):
     server.answers["/good"] = body(GOOD)
+
+    def stop(*_: Any) -> None:
+        raise stopped_by
 
     class Stopping(io.FileIO):
         def write(self, content: Any) -> int:
             super().write(content[:10])
             raise stopped_by
 
-    with monkeypatch.context() as patched:
-        patched.setattr(fetch, "open", Stopping, raising=False)
-        with pytest.raises((KeyboardInterrupt, UserError)) as error:
-            fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good")
+    with monkeypatch.context() as patched, pytest.raises((KeyboardInterrupt, UserError)) as error:
+        patched.setattr(module, name, Stopping if name == "open" else stop, raising=False)
+        fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good")
     if error.type is UserError:
         assert str(error.value) == (
             f"{tmp_path / 'raw'}: No space left on device; free space or mend the permissions, then run again"
         )
-    assert not list((tmp_path / "raw").iterdir())
+    assert not left_in(tmp_path / "raw")
     assert_is_small(fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good"))
-
-
-def test_a_full_disk_while_unpacking(tmp_path, monkeypatch):
-    (tmp_path / "good.tar.gz").write_bytes(GOOD)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(tarfile, "copyfileobj", full)
-        with pytest.raises(UserError, match="raw: No space left on device; free space"):
-            fetch_dataset("cifar100", tmp_path / "raw", str(tmp_path / "good.tar.gz"))
-    assert not list((tmp_path / "raw").iterdir())
 
 
 def test_a_raw_folder_that_cannot_be(tmp_path):

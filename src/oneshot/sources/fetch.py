@@ -5,6 +5,7 @@ Nothing from outside is used before its md5 matches, and only verified files eve
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import io
@@ -14,8 +15,8 @@ import posixpath
 import shutil
 import struct
 import tarfile
-import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from tqdm import tqdm
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import md5
+from oneshot.common.lock import only_one
 
 SOURCE = "ONESHOT_DATA_SOURCE"  # environment variable: where to get the files instead of the original address
 TIMEOUT = 30  # seconds that a server may stay silent
@@ -78,7 +80,9 @@ def obtain(published: Published, raw: Path, source: str | None) -> Path:
         return folder
     if not remote and not os.path.isfile(local):
         raise _refusal(source, "no such file or folder")
-    with _workspace(raw) as work:
+    with _workspace(raw, published.folder) as work:
+        if not _mistake(kept, published.files):  # another process has got them meanwhile
+            return kept
         urls, unfinished = [source] if source else published.urls, work / published.folder
         if not remote:
             _unpack(local, work, published, local)
@@ -116,14 +120,17 @@ def _refusal(what: object, why: str) -> UserError:
 
 
 @contextlib.contextmanager
-def _workspace(raw: Path) -> Iterator[Path]:
-    """A folder in `raw` for unfinished files, gone afterwards whatever happens."""
+def _workspace(raw: Path, name: str) -> Iterator[Path]:
+    """A folder in `raw` for the unfinished files of one process at a time, gone afterwards whatever happens."""
+    work = raw / f".unfinished-{name}"
     try:
-        raw.mkdir(parents=True, exist_ok=True)
-        for left_behind in raw.glob(".unfinished-*"):  # by a killed run
-            shutil.rmtree(left_behind, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=raw, prefix=".unfinished-") as work:
-            yield Path(work)
+        with only_one(raw / f".{name}.lock", waits=True):
+            shutil.rmtree(work, ignore_errors=True)  # a killed run's
+            work.mkdir()
+            try:
+                yield work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         where, reason = error.filename or raw, error.strerror or error
         raise UserError(f"{where}: {reason}; free space or mend the permissions, then run again") from None
@@ -164,7 +171,12 @@ def _download(url: str, target: Path) -> None:
 def _received(url: str) -> Iterator[bytes]:
     """The content at `url`, piece by piece. A generator, so that errors of the disk do not look like the network's."""
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "oneshot"})
+        parts = urllib.parse.urlsplit(url)
+        login, _, host = parts.netloc.rpartition("@")
+        request = urllib.request.Request(parts._replace(netloc=host).geturl(), headers={"User-Agent": "oneshot"})
+        if login:  # unredirected: no other host gets it
+            code = base64.b64encode(urllib.parse.unquote(login).encode()).decode()
+            request.add_unredirected_header("Authorization", f"Basic {code}")
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             length = response.headers.get("Content-Length", "")
             total, received = int(length) if length.isdecimal() else None, 0
