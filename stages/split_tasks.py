@@ -5,12 +5,12 @@ import _checkout  # noqa: F401
 from oneshot.common.params import load_params
 from oneshot.common.stage import run_stage
 from oneshot.data.dataset import load_dataset
-from oneshot.data.split import SplitStage, make_split, save_split
+from oneshot.data.split import CheckedSplitStage, make_split, save_split
 
 
 def main() -> None:
-    dataset = load_dataset("data/dataset")
-    split = make_split(dataset, load_params(SplitStage))
+    dataset, params = load_dataset("data/dataset"), load_params(CheckedSplitStage)
+    split = make_split(dataset, params, max(params.adaptation.shots, default=0))
     save_split("data/split.json", split, dataset)
     for name, count in split.counts().items():
         print(f"{count:7,} {name.replace('_', ' ')}")

@@ -7,7 +7,6 @@ import pytest
 import torch
 from helpers import make_context
 
-from oneshot.common.errors import UserError
 from oneshot.evaluation import adapted, episodes
 from oneshot.evaluation.calibration import calibrate
 from oneshot.evaluation.episodes import episode_accuracy, prototype
@@ -171,13 +170,6 @@ def test_frozen_and_adapted_networks_get_the_same_episodes(measured):
         prototypes = torch.stack([prototype(context.embed_train(each)) for each in supports])
         figures += episode_accuracy(prototypes[None], context.embed_test(rows), targets).tolist()
     assert metrics["unseen"]["five_shot"]["accuracy"] == pytest.approx(np.mean(figures))
-
-
-def test_more_shots_than_images_name_the_parameter_and_the_class(tmp_path, small):
-    with pytest.raises(
-        UserError, match=r"adaptation.shots: found \[1, 30\]; must be at most 25, the images that class zero"
-    ):
-        make_context(tmp_path, small, {"adaptation.shots": [1, 30]})
 
 
 def test_a_lone_support_is_augmented_even_where_training_was_not(tmp_path, small):

@@ -9,15 +9,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic takes typing's from Python 3.12 on
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, write_text
-from oneshot.common.params import Group, Int, Seed, StageParams, Two
-from oneshot.common.schema import shown
+from oneshot.common.params import Count, Group, Int, Seed, StageParams, Two
 from oneshot.data.dataset import Dataset
 from oneshot.data.sampling import random_stream
 
@@ -73,10 +73,22 @@ class SplitParams(Group):
 
 
 class SplitStage(StageParams):
-    """What the stage `split_tasks` reads."""
+    """What decides a split."""
 
     seed: Seed
     split: SplitParams
+
+
+class Shots(StageParams):
+    """Of the group `adaptation`: how many images of a class networks are to adapt on."""
+
+    shots: list[Count]
+
+
+class CheckedSplitStage(SplitStage):
+    """What the stage `split_tasks` reads: a class must have the images that later stages need."""
+
+    adaptation: Shots
 
 
 @dataclass(frozen=True)
@@ -115,34 +127,30 @@ class Split:
         }
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+Row = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-Number = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class _Class(_Model):
-    label: Number
-    name: str
+class _Class(TypedDict):
+    label: Row
     group: Literal["seen", "validation", "unseen"]
-    training: list[Number] | None = None
-    calibration: list[Number] | None = None
-    support: list[Number] | None = None
+    training: NotRequired[list[Row]]
+    calibration: NotRequired[list[Row]]
+    support: NotRequired[list[Row]]
 
 
-class _File(_Model):
-    about: str
-    counts: dict[str, Number]
-    dropped_copies_of: dict[Annotated[str, Field(pattern="^(test|unseen|validation)$")], list[str]]
-    classes: Annotated[list[_Class], Field(min_length=1)]
+class _File(TypedDict):
+    dropped_copies_of: dict[str, list[str]]
+    classes: list[_Class]
 
 
-def make_split(dataset: Dataset, params: SplitStage) -> Split:
+def make_split(dataset: Dataset, params: SplitStage, shots: int = 0) -> Split:
     """Split the classes, leave out training images that would leak, set calibration images aside.
 
+    Args:
+        shots: the most images of a class that networks are to adapt on.
+
     Raises:
-        UserError: more classes are asked for than there are, or a class has too few images.
+        UserError: more classes or images are asked for than there are; with the number that all classes have.
     """
     seen, validation, unseen = _split_classes(dataset.class_names, params.split, params.seed)
     contents = _contents([*dataset.test_images, *dataset.train_images])
@@ -154,25 +162,31 @@ def make_split(dataset: Dataset, params: SplitStage) -> Split:
     # A calibration image must not be known from training by a copy, nor a pair be one image twice.
     used = np.concatenate(list(rows.values()))
     single = np.bincount(train_contents[used], minlength=len(contents))[train_contents] == 1
+    candidates = {label: rows[label][single[rows[label]]] for label in seen + validation}
 
-    training, calibration, support = {}, {}, {}
-    wanted = params.split.calibration_images
+    wanted, spare = params.split.calibration_images, {}
+    for label, images in candidates.items():
+        rest = len(rows[label]) - (TRAINING_IMAGES if label in seen else SUPPORT_IMAGES)
+        spare[label] = max(0, min(len(images), rest))
+    tests = {label: int((dataset.test_labels == label).sum()) for label in rows}
+    supports = {label: len(rows[label]) for label in unseen}
+    names = dataset.class_names
+    _require(names, tests, TEST_IMAGES, "test images: found {found}; must be at least {needed}")
+    _require(names, supports, SUPPORT_IMAGES, "support images: found {found}; must be at least {needed}")
+    _require(names, spare, 2, "images to calibrate on: found {found}; must be at least {needed}")
+    _require(names, spare, wanted, "split.calibration_images: found {needed}; must be at most {found}")
+
+    split = Split(seen, validation, unseen, {}, {}, {}, dropped)
     for label in sorted(rows):
-        rest = rows[label]
-        if label not in unseen:
-            candidates = rest[single[rest]]
-            _require(dataset, label, "to calibrate on (split.calibration_images)", len(candidates), wanted)
+        left = rows[label]
+        if label in candidates:
             rng = random_stream(params.seed, "calibration", label)
-            calibration[label] = np.sort(rng.choice(candidates, wanted, replace=False))
-            rest = np.setdiff1d(rest, calibration[label])
-        if label in seen:
-            _require(dataset, label, "to train on", len(rest), TRAINING_IMAGES)
-            training[label] = rest
-        else:
-            _require(dataset, label, "to take support sets from", len(rest), SUPPORT_IMAGES)
-            support[label] = rest
-        _require(dataset, label, "to test on", int((dataset.test_labels == label).sum()), TEST_IMAGES)
-    return Split(seen, validation, unseen, training, calibration, support, dropped)
+            split.calibration[label] = np.sort(rng.choice(candidates[label], wanted, replace=False))
+            left = np.setdiff1d(left, split.calibration[label])
+        (split.training if label in seen else split.support)[label] = left
+    adapting = {label: len(left) for label, left in (split.training | split.support).items()}
+    _require(names, adapting, shots, "adaptation.shots: found {needed}; must be at most {found}")
+    return split
 
 
 def save_split(path: str | Path, split: Split, dataset: Dataset) -> None:
@@ -194,36 +208,12 @@ def load_split(path: str | Path) -> Split:
     Raises:
         UserError: the file is missing, or is not such a file: it names what is wrong.
     """
-    try:
-        file = _File.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        found = shown(first["input"])
-        raise _damaged(path, f"{where[1:] or 'content'}: {first['msg']}, found {found}") from None
-    groups: dict[str, list[int]] = {group: [] for group in _LISTS}
-    lists: dict[str, dict[int, np.ndarray]] = {"training": {}, "calibration": {}, "support": {}}
-    for record in file.classes:
-        groups[record.group].append(record.label)
-        given = record.model_dump(include=set(lists), exclude_none=True)
-        if set(given) != set(_LISTS[record.group]):
-            must = " and ".join(_LISTS[record.group])
-            raise _damaged(path, f"class {record.label}: found {' and '.join(given)}, group {record.group} has {must}")
-        for name, rows in given.items():
-            lists[name][record.label] = np.array(rows, dtype=np.int64)
-    if sorted(label for labels in groups.values() for label in labels) != list(range(len(file.classes))):
-        raise _damaged(path, f"classes: labels must be 0 to {len(file.classes) - 1}, each once")
-    every = [rows for of_class in lists.values() for rows in of_class.values()]
-    if any((np.diff(rows) <= 0).any() for rows in every):
-        raise _damaged(path, "classes: each list of rows must ascend")
-    rows, times = np.unique(np.concatenate(every), return_counts=True)
-    if (times > 1).any():
-        raise _damaged(path, f"classes: row {rows[times > 1][0]} occurs in two lists, must be in one")
-    seen, validation, unseen = (sorted(groups[group]) for group in _LISTS)
-    training, calibration, support = lists.values()
-    split = Split(seen, validation, unseen, training, calibration, support, file.dropped_copies_of)
-    if file.counts != split.counts():
-        raise _damaged(path, f"counts: found {file.counts}, the lists give {split.counts()}")
+    file = read_json(path, _File)
+    split = Split([], [], [], {}, {}, {}, file["dropped_copies_of"])
+    for record in file["classes"]:
+        getattr(split, record["group"]).append(record["label"])
+        for name in set(record) & {"training", "calibration", "support"}:
+            getattr(split, name)[record["label"]] = np.array(record[name], dtype=np.int64)
     return split
 
 
@@ -289,13 +279,9 @@ def _drop_copies(
     return kept, dropped
 
 
-def _require(dataset: Dataset, label: int, purpose: str, found: int, needed: int) -> None:
-    if found < needed:
-        raise UserError(
-            f"class {label} ({dataset.class_names[label]}): {found} images {purpose}, at least {needed} are needed; "
-            "lower split.calibration_images, or take a data set with more images"
-        )
-
-
-def _damaged(path: str | Path, reason: str) -> UserError:
-    return UserError(" ".join(f"{path}: {reason}; remove it and run `dvc repro`".split()))
+def _require(names: list[str], found: dict[int, int], needed: int, words: str) -> None:
+    """Refuse where the class with the fewest images has too few; `words`: of {found} and {needed}."""
+    label = min(found, key=found.__getitem__)
+    if found[label] < needed:
+        text = words.format(found=found[label], needed=needed)
+        raise UserError(f"{text}: class {label} ({names[label]}) has no more, copies left out")

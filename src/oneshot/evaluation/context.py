@@ -12,7 +12,6 @@ import numpy as np
 from torch import Tensor
 
 from oneshot.adaptation.adapter import AdaptationParams, Adapter, Embed, Embedder
-from oneshot.common.errors import UserError
 from oneshot.common.params import Group, Seed, StageParams, load_params
 from oneshot.data.dataset import load_dataset
 from oneshot.data.images import ImageStore
@@ -76,11 +75,7 @@ class Classes:
 
 
 class Context:
-    """A trained network, as it is (`frozen`) and with its `adapter`, beside the data set and its split.
-
-    Raises:
-        UserError: a class has fewer images than `adaptation.shots` asks for.
-    """
+    """A trained network, as it is (`frozen`) and with its `adapter`, beside the data set and its split."""
 
     def __init__(self, params: MeasuringStage, model: Path, data: Path, split_file: Path) -> None:
         self.params = params
@@ -94,13 +89,6 @@ class Context:
         self.test_images = ImageStore(dataset.test_images, self.compute.device)
         self.frozen = Embedder(network, self.compute, params.evaluation.tta)
         self.adapter = Adapter(params.adaptation, self.frozen, self.train_images, params.loss.soft_scale)
-        most = max(params.adaptation.shots, default=0)
-        for label, name in enumerate(self.names):
-            if most > (there := len(self.supports(label))):
-                raise UserError(
-                    f"adaptation.shots: found {params.adaptation.shots}; must be at most {there}, the images that "
-                    f"class {name} has to adapt on"
-                )
 
     @classmethod
     def of(cls, method: str) -> Context:
