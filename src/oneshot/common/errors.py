@@ -1,4 +1,4 @@
-"""The one kind of error that a person is meant to read."""
+"""The one kind of error that a person is meant to read, and names as a terminal may show them."""
 
 
 class UserError(Exception):
@@ -7,3 +7,8 @@ class UserError(Exception):
     Its message is one line that names the parameter or file, the value found, and what would be
     right; stages print it without a traceback.
     """
+
+
+def printable(text: object) -> str:
+    """`text` on one line: what a terminal would obey or cannot show is escaped, as in Python's strings."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(text))

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from oneshot.common.errors import UserError
+from oneshot.common.errors import UserError, printable
 
 
 def checked(schema: Any, value: Any, where: str, missing: str = "add it") -> Any:
@@ -54,7 +54,8 @@ def _first_mistake(error: ValidationError, schema: Any, missing: str) -> str:
     mistakes = error.errors()
     # An unknown name explains a missing one: it is the same typing mistake.
     first = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
+    parts = (f"[{part}]" if isinstance(part, int) else f".{printable(part)}" for part in first["loc"])
+    name = "".join(parts).removeprefix(".")
     if first["type"] == "extra_forbidden":
         known = names_of(schema) if isinstance(schema, type) and issubclass(schema, BaseModel) else []
         return f"{name}: unknown, found with {shown(first['input'])}; {nearest(name, known)}"
