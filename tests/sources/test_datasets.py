@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +125,17 @@ def test_a_wrong_value_is_named(tmp_path: Path, name: str, value: Any, words: st
         load_params(DownloadStage, tmp_path / "params.yaml")
 
 
-def test_known_sizes(digits: Dataset, folder: Path) -> None:
-    assert known_size("digits") == (10, 120)
+@pytest.mark.parametrize("name", ["digits", "cifar100"])
+def test_known_sizes_hold_however_classes_are_split(request: pytest.FixtureRequest, name: str) -> None:
+    dataset: Dataset = request.getfixturevalue(name)
+    times = Counter(image.tobytes() for image in [*dataset.train_images, *dataset.test_images])
+    pairs = zip(dataset.train_images, dataset.train_labels.tolist(), strict=True)
+    single = Counter(label for image, label in pairs if times[image.tobytes()] == 1)
+    assert known_size(name) == (len(dataset.class_names), min(single.values()))
+
+
+def test_sizes_that_are_not_counted_from_pictures(folder: Path) -> None:
     assert known_size("mnist") == (10, 5421)
-    assert known_size("cifar100") == (100, 500)
     assert known_size(str(folder)) == (6, 8)  # of ten pictures of each class, two are to test on
 
 
