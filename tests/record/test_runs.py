@@ -37,9 +37,12 @@ def test_settings_come_after_the_config_and_paths_are_made_absolute(
         "seed": 3, "reptile.inner_steps": 10, "reptile.schedule": "constant",
         "network.start_from": str(tmp_path / "cups"), "dataset": "digits",
     }  # fmt: skip
-    for wrong, words in (("a", "NAME=VALUE"), ("a=[", "not valid YAML")):
-        with pytest.raises(UserError, match=words):
-            read_overrides(config, [wrong])
+    for value in ("[", "2024-99-99", "!!bool abc", "9" * 5000, "[" * 5000, "017", "1: 2: 3"):
+        with pytest.raises(UserError, match=r"--set seed: [^\n]+$") as caught:
+            read_overrides(config, [f"seed={value}"])
+        assert len(str(caught.value)) < 400
+    with pytest.raises(UserError, match="NAME=VALUE"):
+        read_overrides(config, ["a"])
 
 
 def test_written_parameters_keep_their_comments_and_mistakes_are_named(tmp_path: Path) -> None:
@@ -52,6 +55,7 @@ def test_written_parameters_keep_their_comments_and_mistakes_are_named(tmp_path:
         write_params(ROOT, path, {"reptile.inner_step": 1})
     with pytest.raises(UserError, match="reptile.inner_steps: found 0; must be at least 1"):
         write_params(ROOT, path, {"reptile.inner_steps": 0})
+    assert "inner_steps: 10 " in path.read_text()  # what is refused does not stay
 
 
 def test_a_mirror_has_all_packages_and_nothing_that_is_gone(tmp_path: Path) -> None:

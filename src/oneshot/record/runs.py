@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML, YAMLError  # comes with DVC; keeps comments
+from ruamel.yaml import YAML  # comes with DVC; keeps comments
 
 from oneshot.common.errors import UserError
-from oneshot.common.files import write_bytes, write_text
-from oneshot.common.params import changed
-from oneshot.common.schema import names_of, unknown
+from oneshot.common.files import parse_yaml, read_yaml, write_bytes, write_text
+from oneshot.common.params import changed, load_params
+from oneshot.common.schema import names_of, nearest
 from oneshot.params import Params, check_params
 from oneshot.report.comparison import flat
 from oneshot.sources.datasets import DATASETS
@@ -77,24 +77,14 @@ def read_overrides(config: Path, settings: list[str]) -> dict[str, Any]:
     Raises:
         UserError: the file or a setting cannot be read.
     """
-    try:
-        values = YAML(typ="safe").load(config.read_text(encoding="utf-8")) or {}
-    except (FileNotFoundError, IsADirectoryError):
-        there = ", ".join(str(path) for path in sorted(config.parent.glob("*.yaml")))
-        raise UserError(f"{config}: no such file; " + (f"there are {there}" if there else "see configs/")) from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{config}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{config}: must have the form of params.yaml")
+    there = ", ".join(str(path) for path in sorted(config.parent.glob("*.yaml")))
+    values = read_yaml(config, dict[str, Any], f"there are {there}" if there else "see configs/")
     overrides: dict[str, Any] = flat(values)
     for setting in settings:
         name, separator, value = setting.partition("=")
         if not separator:
             raise UserError(f"--set {setting}: must be NAME=VALUE, such as --set reptile.inner_steps=10")
-        try:
-            overrides[name.strip()] = YAML(typ="safe").load(value)
-        except YAMLError:
-            raise UserError(f"--set {setting}: the value is not valid YAML") from None
+        overrides[name.strip()] = parse_yaml(value, f"--set {name}")
     for name in PATHS:
         path = os.path.expanduser(str(overrides.get(name, "")))
         if path not in DATASETS and os.path.exists(path):
@@ -131,17 +121,18 @@ def write_params(root: Path, path: Path, overrides: dict[str, Any]) -> None:
     Raises:
         UserError: an unknown parameter, or a value that is not allowed.
     """
+    load_params(Params, root / "params.yaml")  # what it lacks, no override can change
     yaml = YAML()
     yaml.width = 1000
     params = yaml.load(root / "params.yaml")
     known = names_of(Params)
     for name in overrides:
         if name not in known:
-            raise UserError(f"{name}: {unknown(name, known)}")
+            raise UserError(f"{name}: unknown parameter; {nearest(name, known)}")
     text = io.StringIO()
     yaml.dump(changed(params, overrides), text)
+    check_params(path, text.getvalue())  # first: what is refused does not stay
     write_text(path, text.getvalue())
-    check_params(path)
 
 
 def start(folder: Path, *targets: str, **options: Any) -> subprocess.Popen[bytes]:
