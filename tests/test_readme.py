@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import yaml
 from dvc.cli import parse_args
 from helpers import COMMITTED, ROOT
 from pydantic import ValidationError
+from test_workflow import COPIED, FOLDERS, Project
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_json
@@ -40,21 +43,22 @@ COMMANDS = LINES + SPANS
 DIFFERENCES = next(text for text in PAGES.values() if "| The reference | Here |" in text)
 MADE = (  # by commands or by the reader, and no stage's output
     r"(\.venv|checkpoints|runs|data/raw|known|pictures)/.*|\.dvc/tmp/rwlock"
-    r"|dvc\.lock|studies/NAME\.json|report\.html|known\.npz|new\.jpg"
+    r"|dvc\.lock|studies/NAME\.json|report\.html|known\.safetensors|new\.jpg"
 )
 
 
 # Commands of code blocks, by what runs the like of them (the start of a test's name, or .ci/run) or what no test has.
 RUN_BY = {
     r"make (setup|test)": ".ci/run",
-    r"make demo|python scripts/run_config\.py \S+( --set \S+)?": "test_config_runs_beside_the_results",
+    r"make demo|cd runs/demo|dvc exp run -S meta_step=0\.02|dvc metrics diff --targets .*": "test_the_tutorial_shows",
+    r"python scripts/run_config\.py \S+( --set \S+)?": "test_config_runs_beside_the_results",
     r"python scripts/run_config\.py configs/folder\.yaml .*": "test_a_folder_of_pictures_goes_through",
     r"cd \S+|dvc metrics diff.*|dvc exp run --allow-missing -n .*": "test_a_clone_without_data_or_cache",
     r"dvc repro.*|dvc exp run (--allow-missing )?-S .*": "test_with_the_data_alone_a_clone_trains",
     r"make experiments": "test_classic_and_meta_compare_as_experiments",
     r"dvc (remote add|push|checkout).*": "test_results_are_shared_through_a_folder",
     r"oneshot .*": "test_networks_name_the_example_pictures",
-    r"torchrun .*|dvc commit --force train_meta": "test_two_processes_give_the_weights_of_one",
+    r"torchrun .*|dvc commit --force train_meta": "test_several_processes_give_the_weights_of_one",
     r"python scripts/write_pages\.py": "test_page_is_up_to_date_with_its_sources",
     r"ONESHOT_DATA_SOURCE=\S+ dvc repro download": "test_every_source_gives_the_same_bytes",
     r"dvc (exp run --queue|queue|exp apply) .*|dvc queue start": "needs a worker of DVC's in the background",
@@ -205,6 +209,44 @@ def test_networks_name_the_example_pictures(tmp_path: Path, monkeypatch: pytest.
     named = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("examples/new/")]
     assert len(named) == 10
     assert sum(Path(path).stem == name for path, _, name, *_ in named) > 3  # by chance one
+
+
+def alike(shown: str, printed: str) -> bool:
+    """Whether two lines have the same words, and figures of the same sign within 10 points, or 0.1, of each other.
+
+    The demo has three unseen digits and one seed: another machine may move a figure by some points. Times and paths
+    that differ between machines are not shown.
+    """
+    tolerance = 10 if "%" in shown else 0.1
+
+    def same(word: str, other: str) -> bool:
+        if word == other or not all(re.fullmatch(r"[+-]?\d+\.\d+%?", one) for one in (word, other)):
+            return word == other
+        first, second = (float(one.rstrip("%")) for one in (word, other))
+        return first * second >= 0 and abs(first - second) <= tolerance
+
+    words, others = shown.split(), printed.split()
+    return len(words) == len(others) and all(map(same, words, others))
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_the_tutorial_shows_what_its_commands_print(tmp_path: Path) -> None:
+    """The demo itself: two minutes. The lines that are shown are printed, in this order, among others."""
+    project = Project(tmp_path / "project")
+    for name in (*COPIED, *FOLDERS, "Makefile"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / name, project.folder / name)
+    folder, environment = project.folder, f"make VENV={sys.prefix} --old-file={sys.prefix}/installed "
+    blocks = [block for language, block in FENCE.findall(PAGES["docs/tutorial.md"]) if language == "console"]
+    for command, shown in re.findall(r"^\$ (.+)\n((?:[^$].*\n)*)", "".join(blocks), re.MULTILINE):
+        if command.startswith("cd "):
+            folder /= command.removeprefix("cd ")
+            continue
+        printed = project.run("sh", "-c", command.replace("make ", environment), cwd=folder).splitlines()
+        left = iter(printed)
+        assert [line for line in shown.splitlines() if not any(alike(line, other) for other in left)] == [], printed
+    assert folder != project.folder
 
 
 def words_in(path: Path) -> list[str]:
