@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import damaged, fuzz
+from helpers import ROOT, damaged, fuzz
 from hypothesis import strategies as st
 from PIL import Image
 
 from oneshot.common.errors import UserError
 from oneshot.sources import pictures
-from oneshot.sources.pictures import find_pictures, read_picture
+from oneshot.sources.pictures import find_classes, find_pictures, read_picture
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -57,16 +62,15 @@ def test_turned_upright_as_exif_says(tmp_path: Path, orientation: int) -> None:
     assert_half_red(read_picture(tmp_path / "picture.jpg", 32))
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16", "I", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16"])
 def test_any_mode(tmp_path: Path, mode: str) -> None:
     grey = Image.new("L", (40, 40), 128)
     if mode == "P":
         image = grey.quantize()
-    elif mode not in ("I;16", "I", "F"):
+    elif mode != "I;16":
         image = grey.convert("RGB").convert(mode)
     else:
-        values = np.full((40, 40), 128 * 257 if mode != "F" else 128)
-        image = Image.fromarray(values.astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]))
+        image = Image.fromarray(np.full((40, 40), 128 * 257, np.uint16))
     image.save(tmp_path / "picture.tiff")
     found = read_picture(tmp_path / "picture.tiff", 16)
     if mode != "1":  # which dithers
@@ -74,9 +78,31 @@ def test_any_mode(tmp_path: Path, mode: str) -> None:
     assert read_picture(tmp_path / "picture.tiff", 16, channels=1).shape == (16, 16, 1)
 
 
-def test_transparent_places_are_white(tmp_path: Path) -> None:
-    Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(tmp_path / "picture.png")
+@pytest.mark.parametrize(
+    ("image", "transparency"),
+    [
+        (Image.new("RGBA", (20, 20), (0, 0, 0, 0)), None),
+        (Image.new("P", (20, 20)), 0),
+        (Image.fromarray(np.full((20, 20), 700, np.uint16)), 700),
+    ],
+    ids=["RGBA", "P", "I;16"],
+)
+def test_transparent_places_are_white(tmp_path: Path, image: Image.Image, transparency: bytes | int | None) -> None:
+    image.save(tmp_path / "picture.png", **({} if transparency is None else {"transparency": transparency}))
     assert read_picture(tmp_path / "picture.png", 8).min() == 255
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0], [0.2, np.nan], [0, 2**30]], ids=str)
+def test_numbers_whose_range_no_rule_tells_are_refused(tmp_path: Path, values: list[float]) -> None:
+    dtype = np.int32 if isinstance(values[0], int) else np.float32
+    Image.fromarray(np.tile(np.array(values, dtype), (20, 10))).save(tmp_path / "odd.tiff")
+    with pytest.raises(UserError, match="odd.tiff: has numbers of 32 bits or fractions; save it with 8 or 16 bits"):
+        read_picture(tmp_path / "odd.tiff", 8)
+
+
+def test_greys_of_16_bits_in_a_text_header_are_read_alike(tmp_path: Path) -> None:
+    (tmp_path / "picture.pgm").write_bytes(b"P5 8 8 65535\n" + b"\x80\x80" * 64)
+    assert (read_picture(tmp_path / "picture.pgm", 8) == 128).all()
 
 
 def test_the_centre_is_kept(tmp_path: Path) -> None:
@@ -88,7 +114,14 @@ def test_the_centre_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(b"", "not a picture"), (b"no picture at all", "not a picture"), (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "not a")],
+    [
+        (b"", "not a picture"),
+        (b"no picture at all", "not a picture"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "not a"),
+        # Pillow would hand this to Ghostscript, which would run for ever.
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n", r".*\(PostScript, none of PNG,"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 99, r".*\(HEIC or a film, none of PNG,"),
+    ],
 )
 def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / "odd.png").write_bytes(content)
@@ -110,6 +143,9 @@ def test_a_missing_picture_and_a_folder_are_named(tmp_path: Path) -> None:
         read_picture(tmp_path / "gone.png", 32)
     with pytest.raises(UserError, match="not a picture"):
         read_picture(tmp_path, 32)
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UserError, match="pipe.png: not a file"):
+        read_picture(tmp_path / "pipe.png", 32)
 
 
 def test_a_picture_too_large_to_decode_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,11 +158,60 @@ def test_a_picture_too_large_to_decode_is_refused_unread(tmp_path: Path, monkeyp
         read_picture(tmp_path / "bomb.png", 32)
 
 
-@fuzz(
-    200,
-    suffix=st.sampled_from(["png", "jpg", "gif", "bmp", "tiff", "webp", "ppm", "avif", "jp2", "ico", "tga", "dds"]),
-    data=st.data(),
-)
+def made_up_tiff(entries: list[tuple[int, int, int, int]], rest: bytes) -> bytes:
+    """A TIFF of 10 x 10 greys, with further entries (tag, type, count, value or place), and what they point to."""
+    size = [(tag, 4, 1, value) for tag, value in ((256, 10), (257, 10), (258, 8), (259, 8), (262, 1), (277, 1))]
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in sorted(size + entries))
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(size + entries)) + packed + bytes(4) + rest
+
+
+def test_many_large_pictures_take_little_more_memory_than_one(tmp_path: Path) -> None:
+    """Small files that unpack to a gigabyte each, or fail when they nearly have, and a sound one at the end."""
+    side = 8192
+    Image.new("RGBA", (side, side), (200, 10, 10, 128)).save(tmp_path / "0.webp", lossless=True, method=0, quality=0)
+    Image.new("I;16", (side, side), 30000).save(tmp_path / "1.png")
+    Image.new("P", (side, side), 1).save(tmp_path / "2.png", transparency=b"\0\x80")
+    (tmp_path / "3.png").write_bytes((tmp_path / "1.png").read_bytes()[:-2000])
+    for number, copied in ((4, "3.png"), (5, "0.webp")):
+        shutil.copy(tmp_path / copied, tmp_path / f"{number}{Path(copied).suffix}")
+    same_tags = made_up_tiff([(tag, 1, 2**22, 9) for tag in range(30000, 31000)], bytes(2**22))
+    (tmp_path / "6.tiff").write_bytes(same_tags)
+    half_red().save(tmp_path / "7.png", exif=same_tags)
+    code = """if True:
+        import resource, sys
+        from oneshot.sources import pictures
+        pictures.THREADS = 8
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found = list(pictures.read_pictures(sys.argv[1:], 32))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, [type(each).__name__ for each in found])"""
+    command = [sys.executable, "-c", code, *map(str, sorted(tmp_path.iterdir()))]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    kilobytes, kinds = done.stdout.split(" ", 1)
+    assert int(kilobytes) < 1.3 * 2**20
+    array, error = "ndarray", "UserError"
+    assert kinds.strip() == str([array, array, array, error, error, array, error, array])
+
+
+def test_a_tiff_with_tiles_too_large_to_decode_is_refused(tmp_path: Path) -> None:
+    tiles = [(322, 4, 1, 30000), (323, 4, 1, 30000), (324, 4, 1, 8)]
+    (tmp_path / "tiles.tiff").write_bytes(made_up_tiff(tiles, bytes(99)))
+    with pytest.raises(UserError, match="tiles.tiff: .* must be at most"):
+        read_picture(tmp_path / "tiles.tiff", 8)
+
+
+def test_reading_ends_in_time_and_out_of_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half_red().save(tmp_path / "slow.png")
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="slow.png: takes too much time"):
+        patch.setattr(pictures, "MOST_SECONDS", -1)
+        read_picture(tmp_path / "slow.png", 8)
+    monkeypatch.setattr(Image, "alpha_composite", lambda *_: bytearray(2**62))
+    Image.new("LA", (9, 9)).save(tmp_path / "large.png")
+    with pytest.raises(UserError, match="large.png: out of memory"):
+        read_picture(tmp_path / "large.png", 8)
+
+
+@fuzz(200, suffix=st.sampled_from(["png", "jpg", "gif", "bmp", "tiff", "webp", "ppm", "avif"]), data=st.data())
 def test_damaged_pictures_are_read_or_named(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
     """Bytes of a good file changed, cut or added to: an array of the right shape, or one clear line."""
     half_red(20, 30).save(tmp_path / f"good.{suffix}")
@@ -137,7 +222,7 @@ def test_damaged_pictures_are_read_or_named(tmp_path: Path, suffix: str, data: s
         assert f"odd.{suffix}: " in str(error) and "\n" not in str(error)
 
 
-def test_pictures_are_found_in_order_below_a_folder(tmp_path: Path) -> None:
+def test_pictures_are_found_in_order_below_a_folder_and_the_rest_is_told(tmp_path: Path, capsys) -> None:
     for name in (
         "b/2.JPG",
         "b/1.png",
@@ -148,7 +233,15 @@ def test_pictures_are_found_in_order_below_a_folder(tmp_path: Path) -> None:
         "b/Thumbs.db",
         "b/film.mpg",
         "drawing.eps",
+        "b/phone.heic",
+        "a\x1b[2J.txt",
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "b/pipe.png")
+    (tmp_path / "b/loop").symlink_to(tmp_path / "b")
     assert [str(path.relative_to(tmp_path)) for path in find_pictures(tmp_path)] == ["a.webp", "b/1.png", "b/2.JPG"]
+    left_out = ["a\\x1b[2J.txt", "b/Thumbs.db", "b/film.mpg", "b/loop", "b/phone.heic"]
+    assert capsys.readouterr().err == f"left out, 8 in all: {', '.join(str(tmp_path / n) for n in left_out)}, ...\n"
+    assert list(find_classes(tmp_path)) == ["b"]
+    assert f"left out, 9 in all: {tmp_path}/a\\x1b[2J.txt, {tmp_path}/a.webp, " in capsys.readouterr().err

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from oneshot.common.errors import UserError
+from oneshot.common.errors import UserError, printable
 
 INTERRUPTED = 130  # the shell's code for Ctrl-C
 PARAMS = Path("params.yaml")
@@ -47,7 +47,7 @@ def run_stage(main: Callable[[], int | None], mistake: int = 1, unread: int = 1,
     except (UserError, OSError, MemoryError, RuntimeError, KeyboardInterrupt) as error:
         code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else mistake
         words, todo = _explained(error)
-        print(f"{words}; {todo}" if advice and todo else words, file=sys.stderr)
+        print(printable(f"{words}; {todo}" if advice and todo else words), file=sys.stderr)
     sys.exit(code)
 
 

@@ -15,11 +15,12 @@ import numpy as np
 from pydantic import Field
 
 from oneshot.common.errors import UserError
-from oneshot.common.params import Int, Seed, StageParams
+from oneshot.common.params import Seed, StageParams
 from oneshot.common.schema import shown
 from oneshot.data.dataset import Dataset
 from oneshot.sources.fetch import Published, obtain
 from oneshot.sources.image_folder import folder_size, read_folder
+from oneshot.sources.pictures import Side
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 TEST_DIGITS = 50  # test images of each digit
@@ -29,7 +30,7 @@ class DownloadStage(StageParams):
     """What the stage `download` reads: a known data set or a folder of pictures, and how pictures are read."""
 
     dataset: Annotated[str, Field(min_length=1)]
-    image_size: Annotated[Int, Field(ge=8, le=512)]
+    image_size: Side
     seed: Seed
 
 

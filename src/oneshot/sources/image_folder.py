@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from oneshot.common.errors import UserError
+from oneshot.common.errors import UserError, printable
 from oneshot.data.dataset import Dataset
 from oneshot.data.sampling import random_stream
-from oneshot.sources.pictures import find_pictures, read_picture
+from oneshot.sources.pictures import find_classes, read_pictures
 
 TEST_SHARE = 0.2  # of each class's pictures to test on, where there is no train/ and test/
 TEST_PICTURES = 2  # the fewest of a class: a pair
@@ -37,6 +35,8 @@ def read_folder(root: str | Path, side: int, seed: int) -> Dataset:
         raise UserError(f"{root}: class {min(different)} is in only one of train/ and test/; must be in both")
     if len(train) < 4:
         raise UserError(f"{root}: {len(train)} classes (folders with pictures); at least 4 are needed")
+    if odd := [name for name in train if not name.isprintable()]:
+        raise UserError(f"{root}: class {printable(odd[0])}: the folder's name must be text that can be shown")
     for part, purpose, least in ((train, "learn from", 2), (test, "test on", TEST_PICTURES)):
         for name, paths in part.items():
             if len(paths) < least:
@@ -53,13 +53,8 @@ def folder_size(root: str | Path) -> tuple[int, int]:
 def _files(root: Path, seed: int) -> tuple[ClassFiles, ClassFiles]:
     """Pictures to train on and pictures to test on."""
     if (root / "train").is_dir() and (root / "test").is_dir():
-        return _classes(root / "train"), _classes(root / "test")
-    return _parted(_classes(root), seed)
-
-
-def _classes(root: Path) -> ClassFiles:
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return {folder.name: find_pictures(folder) for folder in folders}
+        return find_classes(root / "train"), find_classes(root / "test")
+    return _parted(find_classes(root), seed)
 
 
 def _parted(classes: ClassFiles, seed: int) -> tuple[ClassFiles, ClassFiles]:
@@ -77,7 +72,9 @@ def _read(part: ClassFiles, side: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, side, side, 3) uint8 and labels (N,) int64, class after class."""
     paths = [path for of_class in part.values() for path in of_class]
     labels = np.repeat(np.arange(len(part)), [len(of_class) for of_class in part.values()])
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pictures = pool.map(lambda path: read_picture(path, side), paths)
-        images = list(tqdm(pictures, total=len(paths), desc="pictures", unit="file", mininterval=1))
+    images = []
+    for image in tqdm(read_pictures(paths, side), total=len(paths), desc="pictures", unit="file", mininterval=1):
+        if isinstance(image, UserError):
+            raise image
+        images.append(image)
     return np.stack(images), labels.astype(np.int64)

@@ -1,62 +1,191 @@
-"""Pictures from files: any format that Pillow reads, any size, upright, decoded under limits; broken ones are named."""
+"""Pictures from files: common formats, any size, upright, decoded under limits of pixels, memory and time."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import stat
+import struct
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import Field
 
-from oneshot.common.errors import UserError
+from oneshot.common.errors import UserError, printable
+from oneshot.common.params import Int
 
-MOST_PIXELS = 2**26  # of a picture, 67 megapixels: above it, decoding may take all memory
-MOST_BYTES = 2**28  # of a file
-NO_PICTURES = {".mpg", ".mpeg", ".h5", ".hdf", ".grib", ".bufr", ".wmf", ".emf", ".eps", ".ps", ".fit", ".fits"}
+Side = Annotated[Int, Field(ge=8, le=512)]  # of the square that is read from a picture, in pixels
+
+# Told by content. None of their readers starts another program or unpacks into more than the header says.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+OTHERS = {b"%!PS": "PostScript", b"%PDF": "PDF", b"ftyp": "HEIC or a film", b"8BPS": "PSD", b"#?RADIANCE": "HDR",
+          b"v/1\x01": "OpenEXR", b"<svg": "SVG", b"<?xml": "XML", b"jP  ": "JPEG 2000"}  # fmt: skip
+SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS} - {".pfm"}
+MOST_BYTES = 2**26  # of a file
+MOST_PIXELS = 2**26  # of a picture, and of all that are decoded at once: a gigabyte, by the hungriest reader
+MOST_SECONDS = 30  # that a file is read for; what is read at last takes seconds more
+THREADS = min(8, os.cpu_count() or 1)
+SHARE = 2**22  # pixels
+Image.core.set_block_size(2**26)  # the C library keeps freed blocks of 16 MiB, as they come, for each thread
+warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata in a picture does not matter
+_shares, _queue = threading.Semaphore(MOST_PIXELS // SHARE), threading.Lock()
+
+
+def read_pictures(paths: Iterable[Path], side: int, channels: int = 3) -> Iterator[np.ndarray | UserError]:
+    """`read_picture` of each, several at once; in place of one that cannot be read, the error that names it."""
+
+    def read(path: Path) -> np.ndarray | UserError:
+        try:
+            return read_picture(path, side, channels)
+        except UserError as error:
+            return UserError(*error.args)  # that one holds on to its frames, and so to pictures
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield from pool.map(read, paths)
 
 
 def read_picture(path: str | Path, side: int, channels: int = 3) -> np.ndarray:
     """A picture as the networks take it: (side, side, channels) uint8, channels 1 or 3.
 
-    Turned upright as its EXIF data says, laid on white where it is transparent, cut to its central square, resized.
+    Turned upright as its EXIF data says, cut to its central square, resized, laid on white where it is transparent.
+    Greys of 16 bits are divided by 257. Other numbers above 8 bits are refused: no rule says what they mean.
 
     Raises:
-        UserError: the file is missing, too large, or no picture; the message names it.
+        UserError: the file is missing, too large, or no picture of `FORMATS`; the message names it.
     """
     try:
-        if Path(path).stat().st_size > MOST_BYTES:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for its other end
+            raise UserError(f"{path}: not a file, so not a picture")
+        if found.st_size > MOST_BYTES:
             raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB; make it smaller")
-        with Image.open(path) as image:
-            width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise UserError(f"{path}: {width} x {height} pixels; must be at most {MOST_PIXELS} in all")
-            image.draft("RGB", (2 * side, 2 * side))  # JPEG decodes small at once, unless the size is less
-            upright = ImageOps.exif_transpose(image)
-        square = ImageOps.fit(_opaque(upright), (side, side), Image.Resampling.LANCZOS)
+        with _Reader(path, found.st_size) as file:
+            image = Image.open(file, formats=FORMATS)
+            if image.format == "TIFF" and _tag_items(file) > found.st_size:
+                raise UserError(f"{path}: its tags claim more than the file holds; save it anew")
+            with _room(image, path), contextlib.closing(image):
+                return _square(image, path, side, channels)
     except UserError:
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except UnidentifiedImageError:
+        with open(path, "rb") as start:
+            head = start.read(64)
+        kind = next((f"{name}, " for magic, name in OTHERS.items() if magic in head), "")
+        raise UserError(f"{path}: not a picture that can be read ({kind}none of {', '.join(FORMATS)})") from None
     except Exception as error:  # Pillow's readers raise nearly every kind for a broken file
         reason = " ".join(str(error).split())[:120] or type(error).__name__
+        if isinstance(error, MemoryError) or "memory" in reason:
+            raise UserError(f"{path}: out of memory; close other programs, or make it smaller") from None
         raise UserError(f"{path}: not a picture that can be read ({reason})") from None
-    return np.asarray(square.convert("L" if channels == 1 else "RGB")).reshape(side, side, channels)
 
 
 def find_pictures(folder: str | Path) -> list[Path]:
-    """All files below `folder` with a picture's suffix, sorted; hidden ones are left out."""
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN} - NO_PICTURES
-    found = [path for path in Path(folder).rglob("*") if path.suffix.lower() in suffixes and path.is_file()]
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    """All files below `folder` with a picture's suffix, sorted. What is not taken is told, but for hidden files."""
+    found, left_out = _search(folder)
+    _tell(left_out)
+    return found
 
 
-def _opaque(image: Image.Image) -> Image.Image:
-    """`image` in mode RGB: 16-bit greys brought to 8 bits, transparent places white."""
+def find_classes(folder: Path) -> dict[str, list[Path]]:
+    """The pictures of each folder in `folder`, by its name, both in order. What is not taken is told as above."""
+    classes: dict[str, list[Path]] = {}
+    left_out = []
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+        if os.path.isdir(path):
+            classes[path.name], others = _search(path)
+            left_out += others
+        else:
+            left_out.append(path)
+    _tell(left_out)
+    return classes
+
+
+def _search(folder: str | Path) -> tuple[list[Path], list[Path]]:
+    """Pictures below a folder by their names, and what else is there, folders that cannot be read among it."""
+    found: list[Path] = []
+    left_out: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=lambda error: left_out.append(Path(error.filename))):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]  # not followed
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(place, name) for name in files + links if not name.startswith(".")):
+            (found if path.suffix.lower() in SUFFIXES and os.path.isfile(path) else left_out).append(path)
+    return sorted(found), sorted(left_out)
+
+
+def _tell(left_out: list[Path]) -> None:
+    if left_out:
+        names = ", ".join(printable(path) for path in left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+        print(f"left out, {len(left_out)} in all: {names}", file=sys.stderr)
+
+
+class _Reader(io.FileIO):
+    """A file that stops whoever reads it too long, or most of it several times."""
+
+    def __init__(self, path: str | Path, size: int) -> None:
+        super().__init__(path)
+        self.left, self.end = size + 2**24, time.monotonic() + MOST_SECONDS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self.left -= len(content)
+        if self.left < 0 or time.monotonic() > self.end:
+            raise UserError(f"{self.name}: takes too much time or memory to read")  # Pillow catches other errors
+        return content
+
+
+def _tag_items(file: io.FileIO) -> int:
+    """Numbers and letters in the tags of a TIFF. libtiff takes memory for those of each, though all may be the same."""
+    file.seek(0)
+    head = file.read(16)
+    order, big = "<" if head.startswith(b"II") else ">", b"+" in head[2:4]
+    place, number, entry = ("Q", "Q", "HHQ8x") if big else ("L", "H", "HHL4x")
+    file.seek(struct.unpack_from(order + place, head, 8 if big else 4)[0])
+    (count,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
+    size = struct.calcsize(order + entry)
+    return sum(items for _, _, items in struct.iter_unpack(order + entry, file.read(size * min(count, 2**16))))
+
+
+@contextlib.contextmanager
+def _room(image: Image.Image, path: str | Path) -> Iterator[None]:
+    """Wait until a picture may be decoded beside those that are being decoded."""
+    tags = getattr(image, "tag_v2", {})  # a TIFF's tiles may be larger than it is, width and height
+    pixels = max(image.width * image.height, tags.get(322, 0) * tags.get(323, 0))
+    if pixels > MOST_PIXELS:
+        raise UserError(f"{path}: {image.width} x {image.height} pixels; must be at most {MOST_PIXELS} in all")
+    shares = -(-pixels // SHARE)
+    with _queue:  # one at a time takes its shares, or two might wait for each other's
+        for _ in range(shares):
+            _shares.acquire()
+    try:
+        yield
+    finally:
+        _shares.release(shares)
+
+
+def _square(image: Image.Image, path: str | Path, side: int, channels: int) -> np.ndarray:
+    """What `read_picture` returns, of an open picture. As few copies of it in full as can be are made."""
+    image.draft("RGB", (2 * side, 2 * side))  # JPEG decodes small at once, unless the size is less
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
+        values = np.asarray(image)
+        grey = np.floor_divide(values, 257, out=np.empty(values.shape, np.uint8), casting="unsafe")
+        grey[values == image.info.get("transparency", -1)] = 255
+        image = Image.fromarray(grey)
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        values = values / 257 if image.mode.startswith("I") else values
-        return Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+        raise UserError(f"{path}: has numbers of 32 bits or fractions; save it with 8 or 16 bits a channel")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    square = ImageOps.fit(image if image.mode == mode else image.convert(mode), (side, side), Image.Resampling.LANCZOS)
+    if mode == "RGBA":
+        square = Image.alpha_composite(Image.new("RGBA", square.size, "white"), square)
+    return np.asarray(square.convert("L" if channels == 1 else "RGB")).reshape(side, side, channels)
