@@ -103,6 +103,7 @@ def class_accuracies(rows: Rows, mean: dict[str, float], path: Path) -> None:
                 _line(left, method, x, y, marker=MARKERS[method], label=f"{method}, {state}", **style)
             right.hlines(y, 0, values["meta"] - values["classic"], color="grey", linewidth=1.5)
             right.plot(values["meta"] - values["classic"], y, "s", color="black", **style)
+    left.set_ylim(-0.5, len(rows) - 0.3)
     left.set_yticks(range(len(rows)), [_name(row["class"], 24) for row in rows])
     left.set_xlabel("triplet accuracy in % (chance: 50)\nadapted: on all images of the class")
     right.set_xlabel("meta - classic, in points\nband: frozen, 95 % over classes")
@@ -116,12 +117,10 @@ def training_curves(curves: dict[str, Rows], path: Path) -> None:
     for method, rows in curves.items():
         accuracy = [100 * row["heldout_triplet_accuracy"] for row in rows]
         _line(axes, method, [row["images"] / 1000 for row in rows], accuracy)
-    # The rate is why: in studies/budget_500.json, where it has fallen after 500,000 images, classic is at 93 %.
     axes.set(
         xlabel="images through the network, in thousands",
         ylabel="triplet accuracy in % (chance: 50)",
-        title="Held-out images of seen classes during training\n"
-        "with one_cycle, a high learning rate holds classic back until the rate falls",
+        title="Held-out images of seen classes during training",
     )
     axes.legend(loc="lower right")
     save(figure, path)
