@@ -47,6 +47,9 @@ class Params(DownloadStage, SplitStage, ClassicStage, ReptileStage, MeasuringSta
         """Yield (full name, value, what is allowed) for values that are fine alone but not together."""
         for allowed in dataset_mistakes(self.dataset):
             yield "dataset", self.dataset, allowed
+        if min(self.classes, self.training_images) < 4:
+            found = f"it has {self.classes} classes, and {self.training_images} pictures of one to train on"
+            yield "dataset", self.dataset, f"{found}: must have at least 4 of both"
         for name in sorted(type(self).model_fields, key=lambda name: name != "split"):  # on which others depend
             if isinstance(group := getattr(self, name), Group):
                 for key, allowed in group.mistakes(self):

@@ -10,6 +10,7 @@ from helpers import COMMITTED, ROOT, fuzz
 from hypothesis import strategies as st
 
 from oneshot.common.errors import UserError
+from oneshot.common.files import write_bytes
 from oneshot.common.params import changed, load_params
 from oneshot.common.schema import names_of
 from oneshot.params import Params, check_params
@@ -53,6 +54,7 @@ def test_committed_parameters_are_valid():
         ("reptile", 3, "must be a group of parameters"),
         ("reptile.inner_learning_rate", float("nan"), "must be a finite number"),
         ("loss.weight_decay", float("inf"), "must be a finite number"),
+        ("loss.weight_decay", 1.5, "must be at most 1"),  # at which a training would blame its learning rate
         ("seed", 1.5, "must be a whole number"),
         ("seed", True, "must be a whole number"),
         ("seed", -1, "must be at least 0"),
@@ -113,6 +115,16 @@ def test_a_missing_parameter_is_named():
 def test_a_file_that_is_no_mapping_is_refused(content):
     with pytest.raises(UserError, match=r"params\.yaml: found .*; must be a group of parameters"):
         check_text(content)
+
+
+@pytest.mark.parametrize(("classes", "pictures"), [(0, 9), (3, 9), (5, 5)])
+def test_a_folder_with_too_little_is_refused_for_it(tmp_path, classes, pictures):
+    """Else the bounds of counts would be negative."""
+    (tmp_path / "pictures").mkdir()
+    for number in range(classes * pictures):
+        write_bytes(tmp_path / f"pictures/{number % classes}/{number}.png", b"")
+    with pytest.raises(UserError, match=f"dataset: found .* has {classes} classes, .* must have at least 4 of both"):
+        check({"dataset": str(tmp_path / "pictures")})
 
 
 def test_a_missing_file_says_where_to_run(tmp_path):

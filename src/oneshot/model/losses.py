@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oneshot.common.params import Group, Positive, Weight
+from oneshot.common.params import Float, Group, Positive, Weight
 
 MARGIN = 0.3  # of the hinge: the reference's
 
@@ -27,7 +28,7 @@ class LossParams(Group):
     soft_scale: Weight
     softmax_weight: Weight
     softmax_scale: Positive
-    weight_decay: Weight
+    weight_decay: Annotated[Float, Field(ge=0, le=1)]  # more than 1 lets weights grow at common learning rates
 
     def mistakes(self, params: Any) -> Iterator[tuple[str, str]]:
         """See `Group`."""
