@@ -59,7 +59,7 @@ class Trainers:
         """A learner on the training images."""
         compute = set_up(params.hardware)
         torch.manual_seed(params.seed)
-        statistics = channel_statistics(self.dataset.train_images[np.concatenate(self.rows)])
+        statistics = channel_statistics(self.dataset.train_images, np.concatenate(self.rows))
         store = ImageStore(self.dataset.train_images, compute.device, params.batch.augmentation)
         network = new_network(params.network, *statistics)
         return Learner(params, compute, network, store, ClassPool(self.rows)).train()

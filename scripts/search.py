@@ -24,7 +24,6 @@ import numpy as np
 from _project import ROOT
 from tqdm import tqdm
 
-from oneshot.adaptation.adapter import Adapter
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_table
 from oneshot.common.stage import run_stage
@@ -68,8 +67,7 @@ def adaptation(context: Context) -> Rows:
     frozen = triplet_accuracy(group.embeddings, group.labels)
     params, rows = context.params.adaptation, []
     for rate, steps in tqdm(list(product(LEARNING_RATES[params.weights], STEPS)), mininterval=1):
-        chosen = params.model_copy(update={"steps": steps, "learning_rate": rate})
-        context.adapter = Adapter(chosen, context.frozen, context.train_images, context.params.loss.soft_scale)
+        context.adapter.params = params.model_copy(update={"steps": steps, "learning_rate": rate})
         gains = dict.fromkeys(context.shots, 0.0)
         for (name, shots), (label, before) in product(context.shots.items(), frozen.items()):
             after: list[float] = []

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from oneshot.common.files import write_json, write_table
 from oneshot.common.stage import run_stage
-from oneshot.evaluation.context import Context, chosen_method
+from oneshot.evaluation.context import Context
+from oneshot.evaluation.embedded import chosen_method
 from oneshot.evaluation.thresholds import calibrate_thresholds
 from oneshot.hardware.device import describe
 

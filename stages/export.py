@@ -7,7 +7,7 @@ from pathlib import Path
 from oneshot.common.files import read_json, read_table, write_text
 from oneshot.common.params import load_params
 from oneshot.common.stage import run_stage
-from oneshot.evaluation.context import chosen_method
+from oneshot.evaluation.embedded import chosen_method
 from oneshot.model.model_file import load_model, save_model
 from oneshot.report.comparison import headlines, held_out
 from oneshot.report.model_card import ExportStage, about_model, model_card

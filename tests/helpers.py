@@ -21,6 +21,7 @@ from oneshot.data.images import ImageStore
 from oneshot.data.sampling import ClassPool
 from oneshot.data.split import make_split, save_split
 from oneshot.evaluation.context import Context
+from oneshot.evaluation.embedded import embed_all
 from oneshot.hardware.device import set_up
 from oneshot.model.model_file import save_model
 from oneshot.model.network import SiameseNetwork, new_network
@@ -100,7 +101,8 @@ def make_context(
     torch.manual_seed(weights_seed)
     network = new_network(params.network, [80.0], [90.0])
     save_model(folder / "model.safetensors", network, {"method": "classic"})
-    return Context(params, folder / "model.safetensors", folder / "dataset", folder / "split.json")
+    embed_all(params, folder / "model.safetensors", folder / "dataset", folder)
+    return Context(params, folder / "model.safetensors", folder, folder / "dataset", folder / "split.json")
 
 
 def write_pictures(folder: Path, dataset: Dataset, each: int = 10) -> Path:
@@ -122,6 +124,13 @@ def fuzz(examples: int, *arguments: Any, **named: Any) -> Callable[[Any], Any]:
         return pytest.mark.fuzz(settings(max_examples=most, deadline=None, suppress_health_check=allowed)(test))
 
     return decorate
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+    max_leaves=8,
+)
 
 
 def damaged(data: st.DataObject, content: bytes) -> bytes:

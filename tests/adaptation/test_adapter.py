@@ -10,9 +10,7 @@ from helpers import tiny_learner, tiny_params, unit_vectors
 
 from oneshot.adaptation import adapter
 from oneshot.adaptation.adapter import SOFT_SCALE, Adapter, Embedder
-from oneshot.data.images import ImageStore
 from oneshot.data.sampling import ClassPool, random_stream
-from oneshot.model.embedding import embed
 from oneshot.model.losses import random_triplet_loss
 
 
@@ -21,8 +19,8 @@ def prepared(weights, steps, rate, **changes):
     names = {"adaptation.weights": weights, "adaptation.steps": steps, "adaptation.learning_rate": rate}
     params = tiny_params(names | changes)
     learner = tiny_learner(params)
-    frozen = Embedder(learner.network, learner.compute, "none")
-    return learner, Adapter(params.adaptation, frozen, learner.store, params.loss.soft_scale)
+    trained = Embedder(learner.network, learner.compute, "none")
+    return learner, Adapter(params.adaptation, trained, trained, learner.store, params.loss.soft_scale)
 
 
 def stream():
@@ -41,7 +39,9 @@ class Fixed:
 
 def mapped(vectors, pool, classes, steps, rate):
     params = tiny_params({"adaptation.steps": steps, "adaptation.learning_rate": rate})
-    return Adapter(params.adaptation, Fixed(vectors), None, 10.0).adapt(pool, np.array(classes), stream())
+    return Adapter(params.adaptation, Fixed(vectors), Fixed(vectors), None, 10.0).adapt(
+        pool, np.array(classes), stream()
+    )
 
 
 @pytest.fixture
@@ -120,14 +120,3 @@ def test_adaptation_lowers_the_loss_on_its_task(monkeypatch):
         for by in (way.frozen, way.adapt(learner.pool, np.array([0]), stream()))
     )
     assert after < 0.9 * before
-
-
-def test_embeddings_are_computed_once_and_those_of_their_store(monkeypatch):
-    learner, way = prepared("map", 1, 1.0)
-    other = ImageStore(255 - learner.store.images.permute(0, 2, 3, 1).numpy(), learner.compute.device)
-    asked = []
-    monkeypatch.setattr(adapter, "embed", lambda *given: asked.append(len(given[1])) or embed(*given))
-    for store, rows in ((learner.store, [3, 1, 3]), (other, [1, 7]), (learner.store, [7, 3, 0, 1]), (other, [7])):
-        expected = embed(learner.network, store.batch(np.array(rows)), "none")
-        torch.testing.assert_close(way.frozen(store, np.array(rows)), expected)
-    assert asked == [2, 2, 2]

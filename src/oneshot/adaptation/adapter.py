@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -50,27 +51,18 @@ class AdaptationParams(Group):
 Embed = Callable[[ImageStore, np.ndarray], Tensor]
 
 
+@dataclass(frozen=True)
 class Embedder:
-    """Embeddings by a network, each computed once: every adaptation asks for the frozen network's again."""
+    """Embeddings by a network, computed each time."""
 
-    def __init__(self, network: SiameseNetwork, compute: Compute, tta: Tta) -> None:
-        self.network, self.compute, self.tta = network, compute, tta
-        # Of each store: where a row stands in the vectors (-1: not there yet), and the vectors.
-        self.kept: dict[ImageStore, tuple[np.ndarray, Tensor]] = {}
+    network: SiameseNetwork
+    compute: Compute
+    tta: Tta
 
     def __call__(self, store: ImageStore, rows: np.ndarray) -> Tensor:
         """See `Embed`."""
-        if store not in self.kept:
-            empty = torch.zeros(0, self.network.dimensions)
-            self.kept[store] = np.full(len(store.images), -1, dtype=np.int64), empty
-        place, vectors = self.kept[store]
-        new = np.unique(rows[place[rows] < 0])
-        if len(new):
-            place[new] = len(vectors) + np.arange(len(new))
-            with self.compute.forward_precision():
-                vectors = torch.cat([vectors, embed(self.network, store.batch(new), self.tta)])
-            self.kept[store] = place, vectors
-        return vectors[torch.from_numpy(place[rows])]
+        with self.compute.forward_precision():
+            return embed(self.network, store.batch(rows), self.tta)
 
 
 class LinearMap:
@@ -85,15 +77,18 @@ class LinearMap:
 
 
 class Adapter:
-    """Adapts the network of `frozen`, which stays as it is.
+    """Adapts the network of `trained`, which stays as it is.
 
     Args:
+        frozen: its embeddings, without computing them again for each adaptation.
         store: the images that supports are taken from, with the training's augmentation.
         soft_scale: of the training's triplet loss.
     """
 
-    def __init__(self, params: AdaptationParams, frozen: Embedder, store: ImageStore, soft_scale: float) -> None:
-        self.params, self.frozen, self.store = params, frozen, store
+    def __init__(
+        self, params: AdaptationParams, trained: Embedder, frozen: Embed, store: ImageStore, soft_scale: float
+    ) -> None:
+        self.params, self.trained, self.frozen, self.store = params, trained, frozen, store
         self.soft_scale = SOFT_SCALE if soft_scale else 0.0
 
     def adapt(self, pool: ClassPool, classes: np.ndarray, rng: np.random.Generator) -> Embed:
@@ -112,10 +107,11 @@ class Adapter:
     def _linear_map(self, pool: ClassPool, classes: np.ndarray, rng: np.random.Generator) -> Embed:
         """The triplets compare plain dot products of mapped vectors. Between unit vectors, one support image that is
         its own positive could not come closer to itself; here it teaches the map which direction matters."""
-        matrix = torch.eye(self.frozen.network.dimensions, requires_grad=True)
+        matrix = torch.eye(self.trained.network.dimensions, requires_grad=True)
 
         def embed_mapped(rows: np.ndarray) -> Tensor:
-            return self.frozen(self.store, rows) @ matrix.T
+            once, places = np.unique(rows, return_inverse=True)  # few supports are drawn often, and mapped once
+            return F.embedding(torch.from_numpy(places), self.frozen(self.store, once) @ matrix.T)
 
         for _ in self._steps([matrix], "sgd", embed_mapped, pool, classes, rng):
             normalize_weight(matrix)  # cosines do not mind, and it cannot grow without bound
@@ -123,7 +119,7 @@ class Adapter:
 
     def _all_weights(self, pool: ClassPool, classes: np.ndarray, rng: np.random.Generator) -> Embed:
         """Batch norm uses the statistics of training: a handful of images has none worth having."""
-        clone, compute = copy.deepcopy(self.frozen.network).eval(), self.frozen.compute
+        clone, compute = copy.deepcopy(self.trained.network).eval(), self.trained.compute
 
         def embed_augmented(rows: np.ndarray) -> Tensor:
             images = self.store.augmented(rows, rng)
@@ -132,7 +128,7 @@ class Adapter:
 
         for _ in self._steps(list(clone.parameters()), "adam", embed_augmented, pool, classes, rng):
             pass
-        return Embedder(clone.requires_grad_(False), compute, self.frozen.tta)
+        return Embedder(clone.requires_grad_(False), compute, self.trained.tta)
 
     def _steps(
         self,

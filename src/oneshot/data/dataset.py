@@ -62,7 +62,7 @@ def load_dataset(folder: str | Path) -> Dataset:
         UserError: a file is missing, damaged, or does not fit the others.
     """
     folder = Path(folder)
-    arrays = {name: _load_array(folder / f"{name}.npy") for name in _ARRAYS}
+    arrays = {name: load_array(folder / f"{name}.npy") for name in _ARRAYS}
     names = read_json(folder / "classes.json")
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)):
         raise _damaged(folder / "classes.json", "must be a list of different names")
@@ -85,9 +85,12 @@ def load_dataset(folder: str | Path) -> Dataset:
     return Dataset(**arrays, class_names=names)
 
 
-def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel of images (N, H, W, C), in units of 0..255."""
-    counts = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[3])]
+def channel_statistics(images: np.ndarray, rows: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel of the images (N, H, W, C) at `rows`, in units of 0..255."""
+    counts = np.zeros((images.shape[3], 256), dtype=np.int64)
+    for part in np.split(rows, range(1000, len(rows), 1000)):
+        for count, channel in zip(counts, np.moveaxis(images[part], 3, 0), strict=True):
+            count += np.bincount(channel.ravel(), minlength=256)
     values = np.arange(256)
     means = [float((values * count).sum() / count.sum()) for count in counts]
     variances = [
@@ -96,23 +99,29 @@ def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
     return means, [max(variance, 1.0) ** 0.5 for variance in variances]  # a constant channel divides by 1
 
 
+def load_array(path: Path) -> np.ndarray:
+    """The array of an npy file, as a map of the file: parts of it are read when they are needed, and need not stay.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        # It never unpickles, whatever the file holds. What is written to a map of mode "c" reaches no file; torch takes
+        # no map that cannot be written.
+        array = np.lib.format.open_memmap(path, mode="c")
+        if path.stat().st_size > array.offset + array.nbytes:
+            raise ValueError("more follows the array")
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run `dvc repro`, which makes it") from None
+    except (ValueError, EOFError, TypeError, ArithmeticError) as error:
+        raise _damaged(path, f"not a whole npy file ({error})") from None
+    return np.asarray(array)
+
+
 def _npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return buffer.getvalue()
-
-
-def _load_array(path: Path) -> np.ndarray:
-    try:
-        with open(path, "rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)  # never unpickles, whatever the file holds
-            if file.read(1):
-                raise ValueError("more follows the array")
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run `dvc repro`, which makes it") from None
-    except (ValueError, EOFError, TypeError) as error:
-        raise _damaged(path, f"not a whole npy file ({error})") from None
-    return array
 
 
 def _damaged(path: Path, reason: str) -> UserError:

@@ -1,4 +1,4 @@
-"""All images as one uint8 tensor on the device; whole batches are cut out of it and augmented at once."""
+"""All images, of which whole batches are cut out and augmented at once, as uint8 tensors on the device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from oneshot.data.sampling import Augmentation
 
 
 class ImageStore:
-    """Images (N, H, W, C) of uint8 kept on a device as one tensor (N, C, H, W).
+    """Images (N, H, W, C) of uint8, as one tensor (N, C, H, W) on the device, where half of its free memory holds them.
+
+    On the CPU they stay where they are, such as in a map of a file that is larger than memory.
 
     Args:
         augmentation: `none`, `crop` (shifts of up to an eighth of the side, black border), `crop_flip` (mirrored, too)
@@ -19,16 +21,18 @@ class ImageStore:
     """
 
     def __init__(self, images: np.ndarray, device: torch.device, augmentation: Augmentation = "none") -> None:
-        self.images = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
+        fits = device.type != "cuda" or 2 * images.nbytes <= torch.cuda.mem_get_info(device)[0]
+        self.images = torch.from_numpy(images).permute(0, 3, 1, 2).to(device if fits else "cpu")
+        self.device = device
         self.augmentation = augmentation
 
     def batch(self, indices: np.ndarray) -> Tensor:
         """The images at `indices` (B,), unchanged: (B, C, H, W) of uint8."""
-        return self.images[to_device(indices, self.images.device)]
+        return self._at(torch.from_numpy(indices))
 
     def augmented(self, indices: np.ndarray, rng: np.random.Generator) -> Tensor:
         """The images at `indices` (B,), each augmented by its own draw: (B, C, H, W) of uint8."""
-        return self.augment(to_device(self.draw(indices, rng), self.images.device))
+        return self.augment(to_device(self.draw(indices, rng), self.device))
 
     def draw(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """What decides the augmented images at `indices` (B,), in numbers (R, B) of int64 that `augment` reads.
@@ -49,7 +53,7 @@ class ImageStore:
 
     def augment(self, draws: Tensor) -> Tensor:
         """The augmented images (B, C, H, W) of uint8 that `draw` decided."""
-        images = self.images[draws[0]]
+        images = self._at(draws[0])
         if self.augmentation == "none":
             return images
         count, _, height, width = images.shape
@@ -62,6 +66,9 @@ class ImageStore:
             rows, columns = _covered(draws[4], hole, height), _covered(draws[5], hole, width)
             images = images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
         return images
+
+    def _at(self, indices: Tensor) -> Tensor:
+        return self.images[indices.to(self.images.device)].to(self.device)
 
 
 def _covered(first: Tensor, count: int, length: int) -> Tensor:

@@ -82,6 +82,8 @@ class ClassPool:
 
     def __init__(self, images: list[np.ndarray]) -> None:
         self.images = images
+        self.every, self.sizes = np.concatenate(images), np.array([len(rows) for rows in images])
+        self.starts = np.cumsum(self.sizes) - self.sizes
 
     def __len__(self) -> int:
         return len(self.images)
@@ -131,16 +133,16 @@ class ClassPool:
                 pairs[:, mine] = _cycle(rng, self.images[c], 2 * len(mine)).reshape(2, len(mine))
                 while len(self.images[c]) > 1 and (twin := mine[pairs[0, mine] == pairs[1, mine]]).size:
                     pairs[1, twin] = rng.choice(self.images[c], twin.size)
-            others = np.array([self.images[c][rng.integers(len(self.images[c]))] for c in negative])
+            others = self.every[self.starts[negative] + rng.integers(self.sizes[negative])]
             batches.append(Batch(np.concatenate([*pairs, others]), np.concatenate([anchor, anchor, negative])))
         return batches
 
     def mixed_batch(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """`size` images of all classes (size,), drawn uniformly."""
-        return rng.choice(np.concatenate(self.images), size)
+        return rng.choice(self.every, size)
 
 
 def _cycle(rng: np.random.Generator, images: np.ndarray, count: int) -> np.ndarray:
     """`count` images in random order, none again before all came once."""
     turns = -(-count // len(images))
-    return np.concatenate([rng.permutation(images) for _ in range(turns)])[:count]
+    return rng.permuted(np.tile(images, (turns, 1)), axis=1).reshape(-1)[:count]

@@ -5,6 +5,7 @@ No content of a test image, of an unseen or validation class, or of a calibratio
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -238,8 +239,9 @@ def _split_classes(names: list[str], params: SplitParams, seed: int) -> tuple[li
 
 def _contents(images: list[np.ndarray]) -> np.ndarray:
     """Numbers (N,) int64 of the images' contents: equal where all bytes are equal."""
-    numbers: dict[bytes, int] = {}
-    return np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in images], dtype=np.int64)
+    numbers: dict[bytes, int] = {}  # by checksums: the images may be larger than memory
+    digests = (hashlib.sha256(image.tobytes()).digest() for image in images)
+    return np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], dtype=np.int64)
 
 
 def _drop_copies(

@@ -2,58 +2,36 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from oneshot.adaptation.adapter import AdaptationParams, Adapter, Embed, Embedder
-from oneshot.common.params import Group, Seed, StageParams, load_params
-from oneshot.data.dataset import load_dataset
+from oneshot.common.errors import UserError
+from oneshot.common.params import Seed, load_params
+from oneshot.data.dataset import load_array, load_dataset
 from oneshot.data.images import ImageStore
 from oneshot.data.sampling import BatchParams, ClassPool, random_stream
 from oneshot.data.split import load_split
 from oneshot.evaluation.calibration import ThresholdParams
+from oneshot.evaluation.embedded import EmbeddingStage
 from oneshot.evaluation.episodes import draw_supports
-from oneshot.hardware.device import HardwareParams, set_up
-from oneshot.model.embedding import Tta
+from oneshot.hardware.device import set_up
 from oneshot.model.losses import LossParams
 from oneshot.model.model_file import load_model
 
 
-def chosen_method() -> str:
-    """The training that the command line names, `classic` or `meta`; argparse explains anything else."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("method", choices=("classic", "meta"))
-    return str(parser.parse_args().method)
-
-
-class EvaluationParams(Group):
-    """The group `evaluation`."""
-
-    unseen: bool
-    tta: Tta
-
-    def mistakes(self, params: Any) -> Iterator[tuple[str, str]]:
-        """See `Group`."""
-        if not self.unseen and not params.split.validation_classes:
-            yield "unseen", "must be true where split.validation_classes is 0: nothing else is measured"
-
-
-class MeasuringStage(StageParams):
+class MeasuringStage(EmbeddingStage):
     """What the stages `calibrate`, `evaluate` and `report` read."""
 
     seed: Seed
     loss: LossParams
     batch: BatchParams
     threshold: ThresholdParams
-    evaluation: EvaluationParams
     adaptation: AdaptationParams
-    hardware: HardwareParams
 
 
 @dataclass(frozen=True)
@@ -75,26 +53,38 @@ class Classes:
 
 
 class Context:
-    """A trained network, as it is (`frozen`) and with its `adapter`, beside the data set and its split."""
+    """A trained network, as it is (`frozen`) and with its `adapter`, beside the data set and its split.
 
-    def __init__(self, params: MeasuringStage, model: Path, data: Path, split_file: Path) -> None:
+    Args:
+        model, embedded: the network, and the folder in which `embed_all` left its embeddings.
+
+    Raises:
+        UserError: these, the data set or the split are missing, damaged, or do not fit together.
+    """
+
+    def __init__(self, params: MeasuringStage, model: Path, embedded: Path, data: Path, split_file: Path) -> None:
         self.params = params
         self.compute = set_up(params.hardware)
         network, self.about = load_model(model, self.compute.device)
-        dataset, self.split = load_dataset(data), load_split(split_file)
-        self.names, self.test_labels = dataset.class_names, dataset.test_labels
+        self.dataset, self.split = load_dataset(data), load_split(split_file)
+        self.names, self.test_labels = self.dataset.class_names, self.dataset.test_labels
         # For adapting all weights: without augmentation, a lone support is its own positive, which teaches nothing.
         augmentation = "crop" if params.batch.augmentation == "none" else params.batch.augmentation
-        self.train_images = ImageStore(dataset.train_images, self.compute.device, augmentation)
-        self.test_images = ImageStore(dataset.test_images, self.compute.device)
-        self.frozen = Embedder(network, self.compute, params.evaluation.tta)
-        self.adapter = Adapter(params.adaptation, self.frozen, self.train_images, params.loss.soft_scale)
+        self.train_images = ImageStore(self.dataset.train_images, self.compute.device, augmentation)
+        self.test_images = ImageStore(self.dataset.test_images, self.compute.device)
+        stores = {"train": self.train_images, "test": self.test_images}
+        self.vectors = {store: load_array(embedded / f"{part}.npy") for part, store in stores.items()}
+        for part, store in stores.items():
+            if self.vectors[store].shape != (len(store.images), network.dimensions):
+                raise UserError(f"{embedded}: not of this network and data set ({part}.npy); run `dvc repro`")
+        trained = Embedder(network, self.compute, params.evaluation.tta)
+        self.adapter = Adapter(params.adaptation, trained, self.frozen, self.train_images, params.loss.soft_scale)
 
     @classmethod
     def of(cls, method: str) -> Context:
         """The network of a training, `classic` or `meta`, in the project's folder."""
-        model = Path(f"results/trained/{method}/model.safetensors")
-        return cls(load_params(MeasuringStage), model, Path("data/dataset"), Path("data/split.json"))
+        model, embedded = Path(f"results/trained/{method}/model.safetensors"), Path(f"results/embedded/{method}")
+        return cls(load_params(MeasuringStage), model, embedded, Path("data/dataset"), Path("data/split.json"))
 
     @property
     def shots(self) -> dict[str, int | None]:
@@ -111,6 +101,10 @@ class Context:
         """Classes with their test images."""
         rows = self.test_rows(labels)
         return Classes(name, labels, rows, self.test_labels[rows], self.embed_test(rows))
+
+    def frozen(self, store: ImageStore, rows: np.ndarray) -> Tensor:
+        """See `Embed`."""
+        return torch.from_numpy(self.vectors[store][rows])
 
     def embed_train(self, rows: np.ndarray, by: Embed | None = None) -> Tensor:
         """Unit vectors (len(rows), D) of training images, by the frozen network or what it adapted to."""

@@ -84,10 +84,7 @@ def _without_near_duplicates(context: Context, groups: list[Classes], threshold:
 
     Nothing where a class would be left without a pair.
     """
-    tests, trained = (
-        store.images.permute(0, 2, 3, 1).cpu().numpy() for store in (context.test_images, context.train_images)
-    )
-    copied = near_duplicates(tests, trained)
+    copied = near_duplicates(context.dataset.test_images, context.dataset.train_images)
     figures: Figures = {"near_duplicates": int(sum(copied[group.rows].sum() for group in groups))}
     for group in groups:
         kept = ~copied[group.rows]

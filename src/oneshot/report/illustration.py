@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from oneshot.data.sampling import random_stream
@@ -133,5 +132,4 @@ def hardest_triplets(context: Context) -> Rows:
 
 def images_of(context: Context, part: str, rows: list[int]) -> NDArray[np.uint8]:
     """Images (N, H, W, C) of `part`, train or test."""
-    store = context.train_images if part == "train" else context.test_images
-    return torch.permute(store.batch(np.array(rows)), (0, 2, 3, 1)).cpu().numpy()
+    return (context.dataset.train_images if part == "train" else context.dataset.test_images)[rows]

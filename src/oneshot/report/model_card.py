@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from oneshot.common.params import StageParams
-from oneshot.evaluation.context import EvaluationParams
+from oneshot.evaluation.embedded import EvaluationParams
 from oneshot.model.network import SiameseNetwork
 from oneshot.report.comparison import Rows, meaning
 

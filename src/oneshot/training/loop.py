@@ -77,7 +77,7 @@ def train(method: TrainingFactory, params: TrainingStage, data: Path, split_file
     inputs = [*sorted(data.iterdir()), split_file]
     torch.manual_seed(params.seed)  # both trainings start from the same weights
     pool = ClassPool([split.training[label] for label in split.seen])
-    network = new_network(params.network, *channel_statistics(dataset.train_images[np.concatenate(pool.images)]))
+    network = new_network(params.network, *channel_statistics(dataset.train_images, pool.every))
     seen_before: list[str] = []
     images_before = 0
     if params.network.start_from != "none":
@@ -165,7 +165,7 @@ class Run:
     def __init__(self, training: Training, learner: Learner, curve: Curve, checkpoint: Checkpoint) -> None:
         self.training, self.learner, self.curve, self.checkpoint = training, learner, curve, checkpoint
         self.done = self.counted = 0
-        self.total = learner.store.images.new_zeros((), dtype=torch.float32)  # stays on the device: no waiting
+        self.total = torch.zeros((), device=learner.compute.device)  # stays there: no waiting
 
     def finish(self) -> None:
         """Take all steps that are still to take."""

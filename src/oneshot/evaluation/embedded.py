@@ -1,0 +1,65 @@
+"""The embeddings of all images by a trained network, computed once for all that measures it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from oneshot.adaptation.adapter import Embedder
+from oneshot.common.files import unfinished
+from oneshot.common.params import Group, StageParams
+from oneshot.data.dataset import load_dataset
+from oneshot.data.images import ImageStore
+from oneshot.hardware.device import HardwareParams, set_up
+from oneshot.model.embedding import Tta
+from oneshot.model.model_file import load_model
+
+_CHUNK = 1000  # images taken from the data set at a time
+
+
+class EvaluationParams(Group):
+    """The group `evaluation`."""
+
+    unseen: bool
+    tta: Tta
+
+    def mistakes(self, params: Any) -> Iterator[tuple[str, str]]:
+        """See `Group`."""
+        if not self.unseen and not params.split.validation_classes:
+            yield "unseen", "must be true where split.validation_classes is 0: nothing else is measured"
+
+
+class EmbeddingStage(StageParams):
+    """What the stage `embed` reads."""
+
+    evaluation: EvaluationParams
+    hardware: HardwareParams
+
+
+def chosen_method() -> str:
+    """The training that the command line names, `classic` or `meta`; argparse explains anything else."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("method", choices=("classic", "meta"))
+    return str(parser.parse_args().method)
+
+
+def embed_all(params: EmbeddingStage, model: Path, data: Path, output: Path) -> None:
+    """Write unit vectors (N, D) of float32 to `output`/train.npy and test.npy, one for each image of the data set."""
+    compute = set_up(params.hardware)
+    network, _ = load_model(model, compute.device)
+    dataset, embedder = load_dataset(data), Embedder(network, compute, params.evaluation.tta)
+    for part, images in (("train", dataset.train_images), ("test", dataset.test_images)):
+        store, path = ImageStore(images, compute.device), output / f"{part}.npy"
+        work, shape = unfinished(path), (len(images), network.dimensions)
+        vectors = np.lib.format.open_memmap(work, mode="w+", dtype=np.float32, shape=shape)
+        chunks = np.split(np.arange(len(images)), range(_CHUNK, len(images), _CHUNK))
+        for rows in tqdm(chunks, desc=f"{part} images", unit="thousand", mininterval=1):
+            vectors[rows] = embedder(store, rows)
+        vectors.flush()
+        os.replace(work, path)

@@ -1,0 +1,29 @@
+"""The stage `embed`: one vector for each image, in its place."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import make_context
+
+from oneshot.common.errors import UserError
+from oneshot.evaluation import embedded
+from oneshot.evaluation.context import Context
+from oneshot.model.embedding import embed
+
+
+def test_each_image_has_its_own_vector_whatever_the_chunks(tmp_path, small, monkeypatch):
+    monkeypatch.setattr(embedded, "_CHUNK", 7)
+    context = make_context(tmp_path, small, {"evaluation.tta": "flip"})
+    for part, store in (("train", context.train_images), ("test", context.test_images)):
+        vectors = np.load(tmp_path / f"{part}.npy")
+        assert vectors.dtype == np.float32
+        expected = embed(context.adapter.trained.network, store.batch(np.arange(len(store.images))), "flip")
+        torch.testing.assert_close(torch.from_numpy(vectors), expected)
+        assert torch.equal(context.frozen(store, np.array([5, 2, 5])), torch.from_numpy(vectors[[5, 2, 5]]))
+
+
+def test_embeddings_of_another_data_set_or_network_are_refused(tmp_path, small):
+    params = make_context(tmp_path, small).params
+    np.save(tmp_path / "test.npy", np.zeros((99, 16), np.float32))
+    with pytest.raises(UserError, match=r"not of this network and data set \(test.npy\); run `dvc repro`"):
+        Context(params, tmp_path / "model.safetensors", tmp_path, tmp_path / "dataset", tmp_path / "split.json")
