@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -17,11 +16,27 @@ from torture import running_in
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_text
-from oneshot.record.runs import DVC_CONFIG, WITHOUT_GIT, mirror_project, read_overrides, write_params
+from oneshot.common.lock import only_one
+from oneshot.record.runs import (
+    DVC_CONFIG,
+    LOCK,
+    WITHOUT_GIT,
+    mirror_project,
+    read_overrides,
+    run_pipeline,
+    write_params,
+)
 
 # A stage that lasts, in a project of its own.
 PIPELINE = "stages:\n  long:\n    cmd: python -c \"import time; open('began', 'w'); time.sleep(600)\"\n"
-PROGRAM = "import sys; from oneshot.record.runs import repro; sys.exit(repro(sys.argv[1]))"
+PROGRAM = """
+import sys
+from pathlib import Path
+from oneshot.common.lock import only_one
+from oneshot.record.runs import repro
+with only_one(Path("run.lock")) as lock:
+    sys.exit(repro(Path(), lock))
+"""
 
 
 def test_settings_come_after_the_config_and_paths_are_made_absolute(
@@ -73,14 +88,31 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def test_dvc_does_not_go_on_when_the_command_that_started_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_a_second_run_of_a_folder_writes_nothing(tmp_path: Path) -> None:
+    lock = tmp_path / "runs/demo" / LOCK
+    with only_one(lock), pytest.raises(UserError, match=rf"run.lock: held by process {os.getpid()}; wait until"):
+        run_pipeline(tmp_path, "demo", {})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [lock]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_dvc_ends_with_the_command_that_started_it_or_keeps_its_lock(tmp_path: Path, name: str) -> None:
     write_text(tmp_path / "dvc.yaml", PIPELINE)
     write_text(tmp_path / ".dvc/config", DVC_CONFIG + WITHOUT_GIT)
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+    command, environment = [sys.executable, "-c", PROGRAM], os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as process:
         wait_until((tmp_path / "began").exists)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(getattr(signal, name))
         assert process.wait(timeout=60) != 0
-    wait_until(lambda: not any("dvc" in line for line in running_in(tmp_path)))
-    with contextlib.suppress(ProcessLookupError):
+    try:
+        if name == "SIGTERM":
+            wait_until(lambda: not any("dvc" in line for line in running_in(tmp_path)))
+        else:  # nothing can be done then: DVC goes on
+            with pytest.raises(UserError, match=f"held by process {process.pid}, "), only_one(tmp_path / "run.lock"):
+                pass
+    finally:
         os.killpg(process.pid, signal.SIGKILL)  # the stage, whose end is its own affair
+    with only_one(tmp_path / "run.lock", waits=True):
+        pass

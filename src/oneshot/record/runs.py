@@ -12,18 +12,20 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ruamel.yaml import YAML  # comes with DVC; keeps comments
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import parse_yaml, read_yaml, write_bytes, write_text
+from oneshot.common.lock import only_one
 from oneshot.common.params import changed, load_params
 from oneshot.common.schema import names_of, nearest
 from oneshot.params import Params, check_params
 from oneshot.report.comparison import flat
 from oneshot.sources.datasets import DATASETS
 
+LOCK = "checkpoints/run.lock"  # in a run's folder, where neither Git nor DVC looks
 PATHS = ("dataset", "network.start_from")  # parameters that may name a file or folder
 
 DVC_CONFIG = """\
@@ -43,17 +45,25 @@ def run_pipeline(root: Path, name: str, overrides: dict[str, Any], *targets: str
     """Run the pipeline of the project in `root`, or what the stages `targets` need of it, in its runs/<name>/.
 
     Ends this program where the pipeline fails.
+
+    Raises:
+        UserError: it runs there already, or its parameters changed on the way.
     """
     folder = root / "runs" / name
-    mirror_project(root, folder)
-    write_params(root, folder / "params.yaml", overrides)
-    print(f"The pipeline runs in {os.path.relpath(folder)}/", flush=True)
-    make_repository(folder)
-    if code := repro(folder, *targets):
-        sys.exit(code)
-    git(folder, "add", "--all")
-    if git(folder, "diff", "--cached", "--quiet"):
-        git(folder, "commit", "--quiet", f"--message=Results of runs/{name}")
+    params = folder / "params.yaml"
+    with only_one(folder / LOCK) as lock:
+        mirror_project(root, folder)
+        write_params(root, params, overrides)
+        written = params.read_bytes()
+        print(f"The pipeline runs in {os.path.relpath(folder)}/", flush=True)
+        make_repository(folder)
+        if code := repro(folder, lock, *targets):
+            sys.exit(code)
+        if params.read_bytes() != written:  # between two stages, each of which sees to it while it runs
+            raise UserError(f"{params}: changed while the pipeline ran; run again")
+        git(folder, "add", "--all")
+        if git(folder, "diff", "--cached", "--quiet"):
+            git(folder, "commit", "--quiet", f"--message=Results of runs/{name}")
     return folder
 
 
@@ -142,11 +152,16 @@ def start(folder: Path, *targets: str, **options: Any) -> subprocess.Popen[bytes
     return subprocess.Popen(command, cwd=folder, env=os.environ | {"PATH": path}, **options)
 
 
-def repro(folder: Path, *targets: str) -> int:
-    """Let `dvc repro` in `folder` come to its end, and return its exit code; its output passes through."""
+def repro(folder: Path, lock: IO[str], *targets: str) -> int:
+    """Let `dvc repro` in `folder` come to its end, and return its exit code; its output passes through.
+
+    DVC holds the lock, too: where this program alone is killed, DVC goes on.
+    """
+    os.set_inheritable(lock.fileno(), True)
     # Ctrl-C reaches DVC and its stage directly; this process waits until they have ended in good order.
     signal.signal(signal.SIGINT, lambda number, frame: None)
-    with start(folder, *targets) as process:
+    with start(folder, *targets, close_fds=False) as process:
+        print(f", {process.pid}", end="", file=lock, flush=True)
         # SIGTERM reaches this process alone; DVC must not go on without it.
         signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
         return process.wait()
