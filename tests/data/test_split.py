@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import damaged, fuzz
+from helpers import ANY_JSON, damaged, fuzz
 from hypothesis import strategies as st
 
 from oneshot.common.errors import UserError
@@ -249,13 +249,6 @@ def test_a_damaged_split_is_loaded_or_named(saved, data):
         load_split(odd)
     except UserError as error:
         assert str(error).startswith(f"{odd}: ") and "\n" not in str(error)
-
-
-ANY_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
-    max_leaves=8,
-)
 
 
 @fuzz(100, data=st.data())

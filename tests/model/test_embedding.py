@@ -1,5 +1,7 @@
 """Test-time augmentation beside its views made pixel by pixel."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,10 @@ from helpers import random_images, tiny_network
 from PIL import Image
 from torch import nn
 
-from oneshot.model.embedding import TTA, embed
+from oneshot.model.embedding import Tta, embed
 
 
-@pytest.mark.parametrize("tta", TTA[1:])
+@pytest.mark.parametrize("tta", get_args(Tta)[1:])
 def test_an_image_and_its_mirror_image_are_the_same(tta):
     network, images = tiny_network(), random_images(4)
     torch.testing.assert_close(embed(network, images, tta), embed(network, images.flip(3), tta))

@@ -1,11 +1,14 @@
 """The file of a network: the same bytes each time, the network again, or one line on what is wrong with it."""
 
+import math
+import os
+
 import pytest
 import torch
 from helpers import random_images, tiny_network, tiny_params
 
 from oneshot.common.errors import UserError
-from oneshot.model.model_file import load_model, save_model, start_from
+from oneshot.model.model_file import load_model, save_model, save_tensors, start_from
 from oneshot.model.network import new_network
 
 
@@ -26,10 +29,48 @@ def test_a_file_gives_the_network_again_and_has_the_same_bytes_each_time(tmp_pat
 def test_a_broken_or_missing_model_is_named(tmp_path):
     (tmp_path / "broken").write_bytes(b"not a model")
     torch.save({"weight": torch.ones(2)}, tmp_path / "other")
-    for name, words in (("broken", "not a model"), ("other", "not a model"), ("missing", "not found")):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")  # as a file without the right to read it
+    for name, words in (
+        ("broken", "not a model"),
+        ("other", "not a model"),
+        ("missing", "not found"),
+        ("pipe", "not a model"),
+        ("loop", r"cannot be read \(Too many levels"),
+    ):
         with pytest.raises(UserError, match=f"{name}: {words}") as error:
             load_model(tmp_path / name)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("odd", "where"),
+    [
+        ({"blocks": 10**6}, "network.blocks: found 1000000; must be at most 100"),
+        ({"widths": [4, 8, 8000]}, r"network.widths\[2\]: found 8000; must be at most 2048"),
+        ({"first_stride": 0}, "network.first_stride: found 0; must be at least 1"),
+        ({"first_stride": "2"}, "network.first_stride: found '2'; must be a whole number"),
+        ({"mean": []}, r"network.mean: found \[\]"),
+        ({"std": [1.0]}, r".*network.mean and network.std: must be of 1 or 3 channels"),
+        ({"blocks": 100, "widths": [2048] * 5, "stem": 2048}, r".*its tensors are not those of its network"),
+        ({"surprise": 1}, "network.surprise: unknown"),
+    ],
+)
+def test_an_odd_network_is_refused_before_it_is_built(tmp_path, odd, where):
+    save_tensors(tmp_path / "odd", tiny_network().state_dict(), {"network": tiny_network().config | odd})
+    with pytest.raises(UserError, match=f"odd: not a model of this project(: | \\(ValueError: )?{where}"):
+        load_model(tmp_path / "odd")
+
+
+def test_weights_that_are_no_numbers_and_headers_that_fill_memory_are_refused(tmp_path):
+    network = tiny_network()
+    network.backbone.conv.weight.data[0, 0, 0, 0] = math.nan
+    save_model(tmp_path / "odd", network, {})
+    with pytest.raises(UserError, match="a weight is no finite number"):
+        load_model(tmp_path / "odd")
+    (tmp_path / "odd").write_bytes((2**26).to_bytes(8, "little") + b"{" + b" " * 2**26)
+    with pytest.raises(UserError, match="its header is too large"):
+        load_model(tmp_path / "odd")
 
 
 def test_a_warm_start_takes_a_models_weights_and_tells_what_it_has_seen(tmp_path):

@@ -59,6 +59,18 @@ def test_mistakes_are_named(root: Path, tmp_path: Path) -> None:
     (root / "two/odd.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"two/odd.png: not a picture"):
         read_folder(root, 8, seed=1)
+    (root / "two/odd.png").unlink()
+    (root / "two").rename(root / "two\n")
+    with pytest.raises(UserError, match=r"class two\\n: the folder's name must be text"):
+        read_folder(root, 8, seed=1)
     (tmp_path / "few").mkdir()
     with pytest.raises(UserError, match="few: 0 classes"):
         read_folder(tmp_path / "few", 8, seed=1)
+
+
+def test_what_is_left_out_is_named_and_counted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("two/phone.heic", "beside.png"):
+        shutil.copy(root / "two/000.png", root / name)
+    assert len(read_folder(root, 8, seed=1).train_images) == 80
+    told, *_ = capsys.readouterr().err.splitlines()
+    assert told == f"left out, 2 in all: {root / 'beside.png'}, {root / 'two/phone.heic'}"

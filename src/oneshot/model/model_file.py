@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,25 @@ from safetensors import safe_open
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_bytes
-from oneshot.model.network import SiameseNetwork
+from oneshot.common.params import Count, StageParams
+from oneshot.common.schema import checked
+from oneshot.model.network import NetworkConfig, SiameseNetwork
+
+TODO = "take a file from models/, which `dvc repro` writes there"
+MOST_HEADER = 2**24  # bytes: the shapes of tensors and what a file says of itself
+
+
+class About(StageParams):
+    """What each model file says of itself."""
+
+    network: NetworkConfig
+
+
+class Trained(About):
+    """What training adds to that, for a training that goes on from its weights."""
+
+    seen_classes: list[str]
+    images: Count
 
 
 def save_model(path: str | Path, network: SiameseNetwork, about: dict[str, Any], half: bool = False) -> None:
@@ -24,26 +44,34 @@ def save_model(path: str | Path, network: SiameseNetwork, about: dict[str, Any],
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     if half:
         state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    # One entry: safetensors writes several in random order.
-    metadata = {"oneshot": json.dumps({"network": network.config, **about}, allow_nan=False)}
-    write_bytes(path, safetensors.torch.save(state, metadata))
+    save_tensors(path, state, {"network": network.config, **about})
 
 
-def load_model(path: str | Path, device: torch.device | str = "cpu") -> tuple[SiameseNetwork, dict[str, Any]]:
+def load_model(
+    path: str | Path, device: torch.device | str = "cpu", schema: type[About] = About
+) -> tuple[SiameseNetwork, dict[str, Any]]:
     """Read what `save_model` wrote.
+
+    Args:
+        schema: what the file must say of itself.
 
     Raises:
         UserError: the file is missing or is not such a model.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["oneshot"])
-            network = SiameseNetwork(**about.pop("network"))
-            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run `dvc repro`, which trains it") from None
-    except Exception as error:  # a broken file raises many kinds
-        raise UserError(f"{path}: not a model of this project ({type(error).__name__}); train it again") from None
+    with open_tensors(path, schema, "model", TODO) as (file, about):
+        config = about.pop("network")
+        if len(config["mean"]) != len(config["std"]) or len(config["mean"]) == 2:
+            raise ValueError("network.mean and network.std: must be of 1 or 3 channels")
+        with torch.device("meta"):  # no memory before the shapes in the file are seen to be the network's
+            network = SiameseNetwork(**config)
+        state = network.state_dict()
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        if shapes != {name: list(tensor.shape) for name, tensor in state.items()}:
+            raise ValueError("its tensors are not those of its network")
+        state = {name: file.get_tensor(name).to(tensor.dtype, copy=True) for name, tensor in state.items()}
+        if not all(tensor.isfinite().all() for tensor in state.values()):
+            raise ValueError("a weight is no finite number")
+        network.load_state_dict(state, assign=True)
     return network.to(device).to(memory_format=torch.channels_last).eval(), about
 
 
@@ -55,11 +83,51 @@ def start_from(network: SiameseNetwork, path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise UserError(f"network.start_from: found {str(path)!r}; there is no such file")
-    earlier, about = load_model(path)
+    earlier, about = load_model(path, schema=Trained)
     try:
         network.load_state_dict(earlier.state_dict())
-        return {key: about[key] for key in ("seen_classes", "images")}
-    except (RuntimeError, KeyError):
+    except RuntimeError:
         raise UserError(
             f"network.start_from: found {str(path)!r}; must be a network of the same shape that this project trained"
         ) from None
+    return {key: about[key] for key in ("seen_classes", "images")}
+
+
+def save_tensors(path: str | Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
+    """Write tensors and `about` (JSON values) in one file; the same bytes for the same content."""
+    # One entry: safetensors writes several in random order.
+    write_bytes(path, safetensors.torch.save(tensors, {"oneshot": json.dumps(about, allow_nan=False)}))
+
+
+@contextlib.contextmanager
+def open_tensors(
+    path: str | Path, schema: type[StageParams], kind: str, todo: str
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Open what `save_tensors` wrote: yields the file, in which sizes are seen to be right, and `about`.
+
+    Args:
+        schema: what `about` must be.
+        kind: what the file should be, for messages.
+        todo: what to do where it is missing or damaged.
+
+    Raises:
+        UserError: it is missing, unreadable or not such a file, or the code inside raised a ValueError about it.
+    """
+    try:
+        if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for its other end
+            raise ValueError("no file")
+        with open(path, "rb") as start:
+            if int.from_bytes(start.read(8), "little") > MOST_HEADER:
+                raise ValueError("its header is too large")
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["oneshot"])
+            checked(schema, about, f"{path}: not a {kind} of this project", todo)
+            yield file, about
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; {todo}") from None
+    except (safetensors.SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        raise UserError(f"{path}: not a {kind} of this project ({reason}); {todo}") from None
+    except (OSError, MemoryError, RuntimeError) as error:  # torch has a RuntimeError for too little memory
+        reason = getattr(error, "strerror", "") or str(error) or "out of memory"
+        raise UserError(f"{path}: cannot be read ({reason})") from None

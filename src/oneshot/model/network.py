@@ -10,26 +10,38 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oneshot.common.params import Group, Int
+from oneshot.common.params import Float, Group, Int, Positive
 from oneshot.model.resnet import ResNet
 
 Channels = Annotated[Int, Field(ge=4, le=2048)]
 
 
-class NetworkParams(Group):
-    """The group `network`."""
+class NetworkShape(Group):
+    """The layers of a network, as `ResNet` and `SiameseNetwork` describe them."""
 
     stem: Channels
     widths: Annotated[list[Channels], Field(min_length=1, max_length=5)]
     blocks: Annotated[Int, Field(ge=1, le=100)]
     first_stride: Annotated[Int, Field(ge=1, le=2)]
     embedding_norm: bool
+
+
+class NetworkParams(NetworkShape):
+    """The group `network`."""
+
     start_from: Annotated[str, Field(min_length=1)]
 
     def mistakes(self, params: Any) -> Iterator[tuple[str, str]]:
         """See `Group`."""
         if (widths := [self.stem, *self.widths]) != sorted(widths):
             yield "widths", f"must not fall, from network.stem {self.stem} on"
+
+
+class NetworkConfig(NetworkShape):
+    """All that a `SiameseNetwork` is made from, beside its weights."""
+
+    mean: Annotated[list[Float], Field(min_length=1, max_length=3)]
+    std: Annotated[list[Positive], Field(min_length=1, max_length=3)]
 
 
 class SiameseNetwork(nn.Module):
@@ -67,8 +79,9 @@ class SiameseNetwork(nn.Module):
             "mean": list(mean),
             "std": list(std),
         }
-        self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1), persistent=False)
+        # On the CPU even where `load_model` makes all else without memory: no file of weights holds them.
+        self.register_buffer("mean", torch.tensor(list(mean), device="cpu").view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std), device="cpu").view(1, -1, 1, 1), persistent=False)
         self.backbone = ResNet(len(mean), stem, widths, blocks, first_stride)
         self.dimensions = self.backbone.features
         self.embedding_norm = nn.BatchNorm1d(self.dimensions) if embedding_norm else nn.Identity()

@@ -6,8 +6,8 @@ import argparse
 import glob
 import io
 import json
+import os
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 import numpy as np
 from tqdm import tqdm
 
-from oneshot.common.errors import UserError
+from oneshot.common.errors import UserError, printable
 from oneshot.common.files import write_bytes
 from oneshot.common.stage import run_stage
 from oneshot.recognizer.gallery import Gallery, gallery_pictures
-from oneshot.recognizer.recognizer import Recognizer, model_path
+from oneshot.recognizer.recognizer import Recognizer
 from oneshot.sources.pictures import find_pictures
 
 SAME, DIFFERENT, FAILED = 0, 1, 2
@@ -29,11 +29,11 @@ ABOUT = """\
 Recognise things from one picture, with a network that never saw their class in training.
 
   oneshot verify cup.jpg photo.jpg             do both show the same class of thing?
-  oneshot enroll known/ --gallery known.npz    remember classes: known/cup/1.jpg, known/pen/1.jpg, ...
-  oneshot classify new/*.jpg --gallery known.npz    what does each picture show, of these?
+  oneshot enroll known/ --gallery known.safetensors    remember classes: known/cup/1.jpg, known/pen/1.jpg, ...
+  oneshot classify new/*.jpg --gallery known.safetensors    what does each picture show, of these?
   oneshot embed new/ --output vectors.npy      the vectors themselves, a row a picture
 
-A picture may have any size and any format that Pillow reads; its central square is looked at, in 32 x 32 pixels.
+A picture is a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM or AVIF; its central square is looked at, in 32 x 32 pixels.
 So the thing should fill the picture, as in CIFAR-100, which the networks were trained on."""
 
 CODES = """\
@@ -45,9 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may hold what the terminal cannot show
-    warnings.simplefilter("ignore")  # odd metadata in a picture does not matter
     options = parser().parse_args(arguments)
-    run_stage(lambda: options.run(options), mistake=FAILED, unread=0, advice=False)
+    unread = FAILED if options.run is run_verify else 0  # its codes are verdicts
+    try:
+        run_stage(lambda: options.run(options), mistake=FAILED, unread=unread, advice=False)
+    except Exception as error:  # a mistake in the program: Python's own code for it is that of different classes
+        print(f"error: {type(error).__name__}: {printable(error)}", file=sys.stderr)
+        sys.exit(FAILED)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         "folder": {"metavar": "FOLDER", "help": "with a folder of pictures for each class, or a picture for each"},
         "pictures": {"metavar": "PICTURE", "nargs": "+", "help": "a file, a folder, or a pattern in quotes"},
         "--model": {"default": "meta", "help": "classic, meta, or the path of a model file (default: meta)"},
-        "--gallery": {"metavar": "FILE", "default": "gallery.npz", "help": "the classes (default: gallery.npz)"},
+        "--gallery": {"metavar": "FILE", "default": "gallery.safetensors", "help": "default: gallery.safetensors"},
         "--json": {"action": "store_true", "help": "print JSON"},
         "--output": {"metavar": "FILE", "default": "vectors.npy", "help": "where to (default: vectors.npy)"},
     }
@@ -81,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run_verify(options: argparse.Namespace) -> int:
     """`oneshot verify`: exit code 0 for the same class, 1 for different ones."""
-    verdict = _recognizer(options).verify(options.first, options.second)
+    verdict = Recognizer(options.model).verify(options.first, options.second)
     if options.json:
         print(json.dumps(asdict(verdict)))
     else:
@@ -101,7 +105,9 @@ def _percent(share: float) -> str:
 
 def run_enroll(options: argparse.Namespace) -> int:
     """`oneshot enroll`: broken pictures are named and left out; a class with none left is a mistake."""
-    recognizer, classes = _recognizer(options), gallery_pictures(options.folder)
+    if os.path.exists(options.gallery):
+        Gallery.load(options.gallery)  # another file is not overwritten
+    recognizer, classes = Recognizer(options.model), gallery_pictures(options.folder)
     paths, vectors, failed = _embedded(recognizer, list(classes))
     found = [classes[path] for path in paths]
     if lost := set(classes.values()).difference(found):
@@ -115,7 +121,7 @@ def run_enroll(options: argparse.Namespace) -> int:
 
 def run_classify(options: argparse.Namespace) -> int:
     """`oneshot classify`: a line for each picture; broken ones are named and left out."""
-    recognizer, gallery = _recognizer(options), Gallery.load(options.gallery)
+    recognizer, gallery = Recognizer(options.model), Gallery.load(options.gallery)
     recognizer.check(gallery, options.gallery)
     paths, vectors, failed = _embedded(recognizer, expand(options.pictures))
     matches = recognizer.matches(vectors, gallery)
@@ -123,10 +129,11 @@ def run_classify(options: argparse.Namespace) -> int:
         rows = [{"picture": str(path)} | asdict(match) for path, match in zip(paths, matches, strict=True)]
         print(json.dumps(rows, indent=2))
     else:
-        width = max((len(str(path)) for path in paths), default=0)
-        for path, match in zip(paths, matches, strict=True):
+        shown = [printable(path) for path in paths]
+        width = max(map(len, shown), default=0)
+        for path, match in zip(shown, matches, strict=True):
             named = match.name or f"unknown (nearest: {match.nearest})"
-            print(f"{path!s:{width}}  {match.score:6.3f}  {named}")
+            print(f"{path:{width}}  {match.score:6.3f}  {printable(named)}")
         if matches:
             print(
                 f"Score: mean similarity to a class's pictures; unknown below {recognizer.threshold:.3f}",
@@ -136,17 +143,20 @@ def run_classify(options: argparse.Namespace) -> int:
 
 
 def run_embed(options: argparse.Namespace) -> int:
-    """`oneshot embed`: FILE.npy (N, D) float32 unit vectors, and FILE.txt with the path of each row."""
+    """`oneshot embed`: FILE.npy (N, D) float32 unit vectors, and FILE.txt with the path of each row, escaped."""
     if not options.output.endswith(".npy"):
         raise UserError(f"--output: found {options.output!r}; must end in .npy")
-    paths, vectors, failed = _embedded(_recognizer(options), expand(options.pictures))
+    output = Path(options.output)
+    for file in (output, output.with_suffix(".txt")):
+        if os.path.lexists(file):
+            raise UserError(f"{file}: is there already; remove it, or choose another --output")
+    paths, vectors, failed = _embedded(Recognizer(options.model), expand(options.pictures))
     if not paths:
         raise UserError("no picture could be read")
-    output = Path(options.output)
     buffer = io.BytesIO()
     np.save(buffer, vectors)
     write_bytes(output, buffer.getvalue())
-    write_bytes(output.with_suffix(".txt"), "".join(f"{path}\n" for path in paths).encode(errors="surrogateescape"))
+    write_bytes(output.with_suffix(".txt"), "".join(f"{printable(path)}\n" for path in paths).encode())
     print(f"{output}: {len(vectors)} vectors; {output.with_suffix('.txt')}: their pictures")
     return FAILED if failed else 0
 
@@ -159,31 +169,17 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
-        if Path(pattern).is_dir():
+        if os.path.isdir(pattern):
             paths = find_pictures(pattern)
-        elif Path(pattern).exists() or not glob.has_magic(pattern):
+        elif os.path.exists(pattern) or not glob.has_magic(pattern):
             paths = [Path(pattern)]
         else:
             matched = sorted(Path(path) for path in glob.glob(pattern, recursive=True))
-            paths = [file for path in matched for file in (find_pictures(path) if path.is_dir() else [path])]
+            paths = [file for path in matched for file in (find_pictures(path) if os.path.isdir(path) else [path])]
         if not paths:
             raise UserError(f"{pattern}: no pictures there")
         found |= dict.fromkeys(paths)
     return list(found)
-
-
-def _recognizer(options: argparse.Namespace) -> Recognizer:
-    """The network that `--model` names.
-
-    Raises:
-        UserError: there is none.
-    """
-    if not model_path(options.model).exists():
-        raise UserError(
-            f"--model: found {options.model!r}, which is no file here; must be the path of a model file, or classic or "
-            "meta, which `dvc repro` writes to models/"
-        )
-    return Recognizer(options.model)
 
 
 def _embedded(recognizer: Recognizer, paths: Sequence[Path]) -> tuple[list[Path], np.ndarray, int]:
@@ -193,7 +189,7 @@ def _embedded(recognizer: Recognizer, paths: Sequence[Path]) -> tuple[list[Path]
         for path, result in recognizer.embed_each(paths):
             bar.update()
             if isinstance(result, UserError):
-                bar.write(f"error: {result}", file=sys.stderr)
+                bar.write(f"error: {printable(result)}", file=sys.stderr)
             else:
                 vectors[path] = result
     rows = np.array(list(vectors.values()), dtype=np.float32).reshape(-1, recognizer.network.dimensions)

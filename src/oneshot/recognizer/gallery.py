@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import io
+import hashlib
+import json
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import torch
+from pydantic import Field
 
-from oneshot.common.errors import UserError
-from oneshot.common.files import write_bytes
-from oneshot.sources.pictures import find_pictures
+from oneshot.common.errors import UserError, printable
+from oneshot.common.params import Count, StageParams
+from oneshot.model.model_file import open_tensors, save_tensors
+from oneshot.sources.pictures import find_classes, find_pictures
 
-MOST_BYTES = 2**28  # of a file that is read as a gallery
+MOST_NUMBERS = 2**26  # in a file that is read: a quarter of a gigabyte
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,15 @@ class Match:
     name: str | None
     score: float
     nearest: str
+
+
+class AboutGallery(StageParams):
+    """What the file of a gallery says of itself, beside the means."""
+
+    names: Annotated[list[str], Field(min_length=1)]
+    counts: list[Count]
+    network: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -66,10 +82,9 @@ class Gallery:
 
     def save(self, path: str | Path) -> None:
         """Write the gallery: the same bytes for the same classes."""
-        buffer = io.BytesIO()
-        names, network = (np.array(text, dtype=np.str_) for text in (self.names, self.network))
-        np.savez_compressed(buffer, names=names, means=self.means, counts=self.counts, network=network)
-        write_bytes(path, buffer.getvalue())
+        about = {"names": self.names, "counts": self.counts.tolist(), "network": self.network}
+        means = torch.from_numpy(np.ascontiguousarray(self.means))
+        save_tensors(path, {"means": means}, about | {"sha256": self._sha256()})
 
     @classmethod
     def load(cls, path: str | Path) -> Gallery:
@@ -78,21 +93,21 @@ class Gallery:
         Raises:
             UserError: the file is missing or is no gallery.
         """
-        try:
-            if Path(path).stat().st_size > MOST_BYTES:
-                raise ValueError("too large")
-            with np.load(path, allow_pickle=False) as file:
-                names, means, counts = file["names"], file["means"], file["counts"]
-                network = str(file["network"])
-            if means.dtype != np.float32 or means.ndim != 2 or names.ndim != 1 or counts.shape != names.shape:
-                raise ValueError("odd arrays")
-            if names.dtype.kind != "U" or not len(names) or len(means) != len(names) or not np.isfinite(means).all():
-                raise ValueError("odd arrays")
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; make it with `oneshot enroll FOLDER --gallery {path}`") from None
-        except Exception as error:  # zipfile, zlib and numpy raise many kinds for a broken file
-            raise UserError(f"{path}: not a gallery of this project ({type(error).__name__}); enroll again") from None
-        return cls(names.tolist(), means, counts, network)
+        todo = "`oneshot enroll FOLDER --gallery NEW_FILE` makes one"
+        with open_tensors(path, AboutGallery, "gallery", todo) as (file, about):
+            names, counts, shape = about["names"], about["counts"], file.get_slice("means").get_shape()
+            if len(shape) != 2 or not len(names) == len(counts) == shape[0] or math.prod(shape) > MOST_NUMBERS:
+                raise ValueError(f"means of shape {shape}")
+            means = file.get_tensor("means").numpy()
+            gallery = cls(names, means, np.array(counts), about["network"])
+            if means.dtype != np.float32 or not np.isfinite(means).all() or about["sha256"] != gallery._sha256():
+                raise ValueError("it was changed after it was written")
+        return gallery
+
+    def _sha256(self) -> str:
+        """A checksum of all that a gallery is."""
+        about = json.dumps([self.names, self.counts.tolist(), self.network]).encode()
+        return hashlib.sha256(about + self.means.tobytes()).hexdigest()
 
 
 def gallery_pictures(folder: str | Path) -> dict[Path, str]:
@@ -104,13 +119,12 @@ def gallery_pictures(folder: str | Path) -> dict[Path, str]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; it must hold a folder of pictures for each class")
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if inside:
-        pictures = {path: part.name for part in inside for path in find_pictures(part)}
+    if any(os.path.isdir(path) and not path.name.startswith(".") for path in folder.iterdir()):
+        classes = find_classes(folder)
     else:
-        pictures = {path: path.stem for path in find_pictures(folder)}
-    filled = set(pictures.values())
-    empty = [part for part in inside if part.name not in filled]
-    if empty or not pictures:
-        raise UserError(f"{empty[0] if empty else folder}: holds no pictures")
-    return pictures
+        classes = {}
+        for path in find_pictures(folder):
+            classes.setdefault(path.stem, []).append(path)
+    if not all(classes.values()) or not classes:
+        raise UserError(f"{next((folder / name for name in classes if not classes[name]), folder)}: holds no pictures")
+    return {path: printable(name) for name, paths in classes.items() for path in paths}

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import md5
-from oneshot.model.embedding import TTA, embed
-from oneshot.model.model_file import load_model
+from oneshot.common.params import Float, Group
+from oneshot.model.embedding import Tta, embed
+from oneshot.model.model_file import About, load_model
 from oneshot.recognizer.gallery import Gallery, Match, gallery_pictures
-from oneshot.sources.pictures import read_picture
+from oneshot.sources.pictures import Side, read_pictures
 
 MODELS = Path("models")  # where the pipeline leaves its networks, in the project's top folder
 NAMES = ("classic", "meta")
-CHUNK = 256  # pictures decoded and embedded at a time
+CHUNK = 256  # pictures of 32 x 32 that are decoded and embedded at a time; fewer of larger ones
+
+Cosine = Annotated[Float, Field(ge=-1.01, le=1.01)]  # rounding may lead beyond 1
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,22 @@ class Verdict:
     share_as_similar: float
 
 
+class Roc(Group):
+    """How often pairs of different unseen classes reach a threshold."""
+
+    threshold: Annotated[list[Cosine], Field(min_length=1)]
+    fpr: list[Annotated[Float, Field(ge=0, le=1)]]
+
+
+class Exported(About):
+    """What a model file must say of itself to be of use here, as the stage `export` writes it."""
+
+    image_size: Side
+    threshold: Cosine
+    tta: Tta
+    roc: Roc
+
+
 class Recognizer:
     """A trained network with its calibrated threshold.
 
@@ -53,21 +73,14 @@ class Recognizer:
 
     def __init__(self, model: str | Path = "meta") -> None:
         path = model_path(model)
-        self.network, self.about = load_model(path)
-        try:
-            self.threshold, self.side = float(self.about["threshold"]), int(self.about["image_size"])
-            self.tta = str(self.about["tta"])
-            if self.tta not in TTA:
-                raise ValueError(f"tta {self.tta!r}")
-            points = zip(self.about["roc"]["threshold"], self.about["roc"]["fpr"], strict=True)
-            self.roc = np.array(sorted(points), dtype=np.float64).T  # thresholds and their rates, rising in thresholds
-            self.calibrated_rate = self.false_positive_rate(self.threshold)
-        except (LookupError, TypeError, ValueError, OverflowError) as error:
-            raise UserError(
-                f"{path}: lacks what `oneshot` needs ({type(error).__name__}: {error}); "
-                "take a file from models/, which `dvc repro` writes there"
-            ) from None
-        self.name = md5(path)
+        self.network, self.about = load_model(path, schema=Exported)
+        self.threshold, self.side, self.tta = (self.about[key] for key in ("threshold", "image_size", "tta"))
+        thresholds, rates = self.about["roc"]["threshold"], self.about["roc"]["fpr"]
+        if len(thresholds) != len(rates):
+            raise UserError(f"{path}: roc: has {len(rates)} rates; must be {len(thresholds)}, one for each threshold")
+        self.roc = np.array(sorted(zip(thresholds, rates, strict=True)), dtype=np.float64).T  # rising in thresholds
+        self.calibrated_rate = self.false_positive_rate(self.threshold)
+        self.name, self.path = md5(path), path
         self.channels = len(self.network.mean.flatten())
 
     def embed(self, pictures: Sequence[str | Path]) -> np.ndarray:
@@ -86,14 +99,13 @@ class Recognizer:
     def embed_each(self, pictures: Iterable[str | Path]) -> Iterator[tuple[Path, np.ndarray | UserError]]:
         """Each picture's path with its unit vector (D,) float32, or with the error that names what is wrong with it."""
         paths = [Path(picture) for picture in pictures]
-        with ThreadPoolExecutor() as pool:
-            for first in range(0, len(paths), CHUNK):
-                chunk = paths[first : first + CHUNK]
-                read = list(pool.map(self._read, chunk))
-                good = [image for image in read if isinstance(image, np.ndarray)]
-                vectors = iter(self._embed(good) if good else [])
-                for path, image in zip(chunk, read, strict=True):
-                    yield path, image if isinstance(image, UserError) else next(vectors)
+        size = max(1, CHUNK * 32**2 // self.side**2)
+        for chunk in (paths[first : first + size] for first in range(0, len(paths), size)):
+            read = list(read_pictures(chunk, self.side, self.channels))
+            good = [image for image in read if isinstance(image, np.ndarray)]
+            vectors = iter(self._embed(good) if good else [])
+            for path, image in zip(chunk, read, strict=True):
+                yield path, image if isinstance(image, UserError) else next(vectors)
 
     def verify(self, first: str | Path, second: str | Path) -> Verdict:
         """Whether two pictures show the same class.
@@ -146,18 +158,15 @@ class Recognizer:
         Raises:
             UserError: it is such a gallery.
         """
-        if gallery.network != self.name:
+        if gallery.network != self.name or gallery.means.shape[1] != self.network.dimensions:
             raise UserError(f"{name}: made with another network; choose that one by --model, or enroll again")
-
-    def _read(self, path: Path) -> np.ndarray | UserError:
-        try:
-            return read_picture(path, self.side, self.channels)
-        except UserError as error:
-            return error
 
     def _embed(self, images: list[np.ndarray]) -> np.ndarray:
         batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-        return embed(self.network, batch, self.tta).numpy()
+        vectors = embed(self.network, batch, self.tta).numpy()
+        if not np.isfinite(vectors).all():
+            raise UserError(f"{self.path}: gives no finite numbers for a picture; take another model")
+        return vectors
 
 
 def model_path(model: str | Path) -> Path:
