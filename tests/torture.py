@@ -1,11 +1,12 @@
-"""Kill the pipeline wherever it is and compare every byte with an undisturbed run; feed the readers made-up input.
+"""Kill the pipeline wherever it is, run two at once, and compare every byte; feed the readers made-up input.
 
     python tests/torture.py                       all of it, an hour on two cores
     python tests/torture.py each_stage            one part or several; the others' tallies are kept
     python tests/torture.py --times 3 --fuzz 1    less of it, to look at; writes nothing
 
 Each time, a fresh copy of the project runs `dvc repro` on the digits with a tiny network. At random moments, or in each
-stage in turn, it gets SIGKILL, SIGTERM or SIGINT, as a whole, or DVC alone, and is run again until it ends.
+stage in turn, it gets SIGKILL, SIGTERM or SIGINT, as a whole, or DVC alone, and is run again until it ends. Two runs of
+one folder start at about the same time, and some are killed.
 The tally goes to docs/torture.json, and from there to docs/trust.md.
 """
 
@@ -45,22 +46,31 @@ from oneshot.record.runs import mirror_project, start, write_params
 TALLY = ROOT / "docs/torture.json"
 OUTPUTS = ("data/dataset", "data/split.json", "results", "metrics", "plots", "models")
 PARAMS = TINY | {"image_budget": 24000}  # trainings of some seconds
-ENOUGH, ENOUGH_FUZZ = 50, 20  # runs, and times the made-up input, for a tally that is written down
+ENOUGH, ENOUGH_FUZZ, PAIRS = 30, 20, 20  # runs, times the made-up input, and pairs, for a tally that is written down
 CUT = "a file of DVC's own cut short"
-MOST_KILLS = 3  # in one run, before it is left alone
+KILLS = (2, 5)  # fewest and most in one run, before it is left alone
 JOBS = 2  # runs at once, each on one core
+SEEDS = (5, 6)  # of two runs of one folder
+RUN = """
+import sys
+from pathlib import Path
+from oneshot.common.stage import run_stage
+from oneshot.record.runs import run_pipeline
+run_stage(lambda: print(run_pipeline(Path(), "pair", {"seed": int(sys.argv[1])}, "train_classic")))
+"""
 Kill = Callable[[Path, int, dict[str, float]], list[str]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Kill the pipeline wherever it is and compare bytes.")
-    parser.add_argument("parts", nargs="*", help="of random_moments, each_stage, made_up_input; all if none is named")
+    parser.add_argument("parts", nargs="*", help="which; all if none is named")
     parser.add_argument("--times", type=int, default=ENOUGH, help="runs that are killed at random moments")
     parser.add_argument("--fuzz", type=int, default=ENOUGH_FUZZ, help="times the made-up input of a test run")
     arguments = parser.parse_args()
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "random_moments": lambda: disturbed(at_random_moments, arguments.times),
         "each_stage": lambda: disturbed(in_each_stage, 2),
+        "two_at_once": lambda: two_at_once(min(arguments.times, PAIRS)),
         "made_up_input": lambda: made_up_input(arguments.fuzz),
     }
     for name in arguments.parts:
@@ -76,13 +86,13 @@ def main() -> None:
 
 
 def at_random_moments(folder: Path, number: int, seconds: dict[str, float]) -> list[str]:
-    """Kill a run up to MOST_KILLS times, at random moments of the time that an undisturbed one takes."""
+    """Kill a run a few times, at random moments of the time that an undisturbed one takes."""
     rng = random.Random(f"0 {number}")
-    kills = []
-    for _ in range(rng.randint(1, MOST_KILLS)):
+    kills, times = [], rng.randint(*KILLS)
+    for _ in range(times):
         process = begin(folder)
         try:
-            process.wait(timeout=rng.uniform(0.5, 0.9 * sum(seconds.values())))
+            process.wait(timeout=rng.uniform(0.5, 1.5 * sum(seconds.values()) / times))
             break  # it was done before
         except subprocess.TimeoutExpired:
             kills += send(process, folder, rng.choice(SIGNALS), whole=rng.random() < 0.7)
@@ -123,10 +133,7 @@ def disturbed(kill: Kill, times: int) -> dict[str, Any]:
             make_project(folder)
             kills = kill(folder, number, seconds)
             finish(folder, kills)
-            found = contents(folder)
-            if found != expected:
-                odd = sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
-                raise UserError(f"run {number}, {', '.join(kills)}: {', '.join(odd)} differ from an undisturbed run")
+            compare(folder, expected, kills)
             shutil.rmtree(folder)
             return kills
 
@@ -143,6 +150,60 @@ def disturbed(kill: Kill, times: int) -> dict[str, Any]:
         "dvc_files_cut_short": cut,
         "kills_by_signal_and_stage": dict(sorted(tally.items())),
     }
+
+
+def two_at_once(times: int) -> dict[str, int]:
+    """Start two runs of one folder, at once or one a little later, and kill some of the first; how many ended how.
+
+    Raises:
+        UserError: the folder holds something else than one of them alone leaves there.
+    """
+    tally: Counter[str] = Counter({"pairs": times})
+    with tempfile.TemporaryDirectory(prefix="torture-") as scratch, ThreadPool(JOBS) as pool:
+        expected, began = [], time.monotonic()
+        for seed in SEEDS:
+            root = make_project(Path(scratch) / f"seed-{seed}")
+            ended(run_in(root, seed))
+            expected.append(contents(root / "runs/pair"))
+        seconds = (time.monotonic() - began) / len(SEEDS)
+
+        def one(number: int) -> list[str]:
+            root, rng = make_project(Path(scratch) / f"pair-{number}"), random.Random(f"0 {number}")
+            first = run_in(root, SEEDS[0])
+            time.sleep(rng.choice([0, rng.uniform(0, seconds)]))
+            second = run_in(root, SEEDS[1])
+            if rng.random() < 0.4:
+                time.sleep(rng.uniform(0, seconds / 2))
+                first.kill()
+            ends = [ended(first), ended(second)]
+            if "done" in ends:
+                compare(root / "runs/pair", expected[ends[1] == "done"], ends)
+            ended(run_in(root, SEEDS[1]))
+            compare(root / "runs/pair", expected[1], ends)
+            shutil.rmtree(root)
+            return ends
+
+        for ends in tqdm(pool.imap_unordered(one, range(times)), total=times, desc="two at once", unit="pair"):
+            tally.update(ends)
+    print(f"two runs of one folder at once: {dict(tally)}")
+    return dict(tally)
+
+
+def run_in(root: Path, seed: int) -> subprocess.Popen[str]:
+    """A run of the project in `root`, in its runs/pair/."""
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.Popen([sys.executable, "-c", RUN, str(seed)], cwd=root, env=environment, **pipes)
+
+
+def ended(run: subprocess.Popen[str]) -> str:
+    """How a run ends, with the DVC that it may have left behind: done, refused in one line, or killed."""
+    told = run.communicate()[1]
+    refused = "refused" if re.fullmatch(r"error: \S+: held by process .*\n", told) else None
+    end = {0: "done", 1: refused, -signal.SIGKILL: "killed"}.get(run.returncode)
+    if end is None:
+        raise UserError(f"one of two runs at once ends with {run.returncode}: {told[-2000:]}")
+    return end
 
 
 def made_up_input(factor: int) -> dict[str, int]:
@@ -180,11 +241,12 @@ def examples_tried(printed: str) -> dict[str, int]:
     return tried
 
 
-def make_project(folder: Path) -> None:
+def make_project(folder: Path) -> Path:
     """A copy of the project's code in `folder`, with DVC but without Git, and tiny parameters."""
     mirror_project(ROOT, folder, shared_cache=False)
     write_params(ROOT, folder / "params.yaml", PARAMS)
     write_text(folder / "log.txt", "")
+    return folder
 
 
 def begin(folder: Path) -> subprocess.Popen[bytes]:
@@ -305,6 +367,13 @@ def running_in(folder: Path) -> list[str]:
 def log_of(folder: Path) -> str:
     """What the runs in `folder` have printed."""
     return (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+
+
+def compare(folder: Path, expected: dict[str, str], kills: list[str]) -> None:
+    """Raise UserError where a folder has other contents than expected."""
+    found = contents(folder)
+    if odd := sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path)):
+        raise UserError(f"{folder.name}, {', '.join(kills)}: {', '.join(odd)} differ from an undisturbed run")
 
 
 def contents(folder: Path) -> dict[str, str]:

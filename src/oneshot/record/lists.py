@@ -17,6 +17,7 @@ from oneshot.record.studies import NotRun, Record
 from oneshot.report.comparison import HEADLINES, meaning
 
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
+ENDS = {"done": "came to their end", "refused": "were refused in one line", "killed": "were killed"}
 FOLDERS = {
     "stages": "The stages of dvc.yaml, one script each.",
     "scripts": "Commands for a person, beside the pipeline.",
@@ -90,7 +91,7 @@ def search(record: Record, name: str) -> str:
 
 def kills(record: Record, part: str) -> str:
     """Kills at random moments or in each stage, by stage and signal."""
-    tally = _tally(record)[part]
+    tally = _tally(record, part)
     by_place: dict[str, Counter[str]] = {}
     for kind, count in tally["kills_by_signal_and_stage"].items():
         what, _, stage = kind.partition(" in ")
@@ -133,16 +134,24 @@ def python(record: Record) -> str:
 
 def made_up_input(record: Record) -> str:
     """Made-up and damaged files and values, by the words of the tests that try them."""
-    tried = _tally(record)["made_up_input"]
+    tried = _tally(record, "made_up_input")
     words = f"{sum(tried.values()):,} made-up or damaged files and values, each read or refused in one line:"
     return f"{words}\n\n{table(['what', 'tried'], [[name, f'{count:,}'] for name, count in tried.items()])}"
 
 
-def _tally(record: Record) -> dict[str, Any]:
-    if not (file := record.root / "docs/torture.json").exists():
+def two_at_once(record: Record) -> str:
+    """How pairs of runs of one folder ended."""
+    tally = _tally(record, "two_at_once")
+    ends = ", ".join(f"{tally.get(end, 0)} {words}" for end, words in ENDS.items())
+    return f"**{tally['pairs']} of {tally['pairs']}** pairs left the bytes of one run alone. Of the runs, {ends}."
+
+
+def _tally(record: Record, part: str) -> dict[str, Any]:
+    file = record.root / "docs/torture.json"
+    if not file.exists() or part not in (tally := read_json(file, dict[str, dict[str, Any]])):
         raise NotRun("make torture")
-    tally: dict[str, Any] = read_json(file)
-    return tally
+    found: dict[str, Any] = tally[part]
+    return found
 
 
 def _docstring(path: Path) -> str:

@@ -44,6 +44,7 @@ PARTS: dict[str, Callable[[Record], str]] = {
     "memory": speed.memory,
     "random_kills": partial(lists.kills, part="random_moments"),
     "stage_kills": partial(lists.kills, part="each_stage"),
+    "two_at_once": lists.two_at_once,
     "made_up_input": lists.made_up_input,
     "parameters": lists.parameters,
     "metric_keys": lists.metric_keys,
