@@ -368,7 +368,7 @@ def test_a_folder_of_pictures_goes_through_the_whole_pipeline(
         str(model),
         cwd=folder / "src",
     )
-    gallery = tmp_path / "known.npz"
+    gallery = tmp_path / "known.safetensors"
     command = ("python", "-m", "oneshot.recognizer.cli")
     project.run(*command, "enroll", str(pictures), "--gallery", str(gallery), "--model", str(model), cwd=folder / "src")
     rows = project.run(*command, "classify", *map(str, (one, two, other)), "--gallery", str(gallery), "--json",
