@@ -182,7 +182,10 @@ def test_any_values_are_taken_or_refused_in_one_line(changes):
         assert "\n" not in str(error) and str(error).startswith("params.yaml: ")
 
 
-@fuzz(150, content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+YAML_LIKE = st.text("&*!<>|{}[],:-?#'\"%@`~=.ab01_\n\t ", max_size=200)  # anchors, tags, blocks, directives
+
+
+@fuzz(150, content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | YAML_LIKE.map(str.encode))
 def test_any_file_is_taken_or_refused_in_one_line(content):
     with pytest.raises(UserError, match=r"params\.yaml") as caught:
         check_text(content)

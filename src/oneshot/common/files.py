@@ -26,9 +26,10 @@ from oneshot.common.schema import checked, shown
 
 MOST_TEXT, MOST_YAML = 2**28, 2**17  # bytes of a file; YAML takes a second for its most
 MOST_DEPTH = 20  # lists or groups within each other in YAML
-# Plain values that YAML 1.1 and 1.2 read differently, and dates.
+# Plain values that YAML 1.1 and 1.2 may read differently, and dates: what is made like a number, but is none of JSON's.
 DISPUTED = re.compile(
-    r"(?i:y|n|yes|no|on|off)|[-+]?(?:0[\dobx_][\da-fA-F_]*|\d+[_:][\d_:.]*)|[-+]\.\d.*|\d{4}-\d\d?-\d\d?(?:[Tt \t].*)?"
+    r"(?i:y|n|yes|no|on|off)|\d{4}-\d\d?-\d\d?[Tt \t].*|[-+]?0[xob][\da-fA-F_]+|"
+    r"(?!(?:[-+]?(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?$)(?=.*\d)[-+._\d][-+._:eE\d]*"
 )
 
 
@@ -118,8 +119,8 @@ def read_yaml(path: str | Path, schema: Any = Any, missing: str = "run from the 
 def parse_yaml(text: str, where: str) -> Any:
     """The value of a text in YAML, as DVC reads it.
 
-    Refused is what costs much or may mean two things: aliases, tags, deep nesting, values that YAML 1.1 and 1.2 read
-    differently.
+    Refused is what costs much or may mean two things: aliases, tags, deep nesting, values that YAML 1.1 and 1.2 may
+    read differently.
 
     Args:
         where: what the text is, for messages.
@@ -147,7 +148,7 @@ def _odd(event: Event, depth: int) -> str:
         return f"found the tag {str(tag).replace('tag:yaml.org,2002:', '!!')}; tags are not taken"
     if isinstance(event, ScalarEvent) and event.implicit[0] and DISPUTED.fullmatch(event.value):
         remedy = "write true, false or a plain number, or put it in quotes"
-        return f"found {shown(event.value)}, which YAML 1.1 and 1.2 read differently; {remedy}"
+        return f"found {shown(event.value)}, which YAML 1.1 and 1.2 may read differently; {remedy}"
     return ""
 
 
