@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 MOST_DIFFERENCE = 20.0  # root mean square over all values, in units of 0..255
 _SIDE = 8  # images are compared at this side first
-_BLOCK = 100  # images compared with all others at a time: their distances are what takes memory here
+_CHUNK = 1000  # images made small at a time
+_BLOCK = 100  # of them, alike in brightness, compared at a time
 
 
 def near_duplicates(
@@ -26,29 +27,33 @@ def near_duplicates(
     Returns:
         (N,) of bool.
     """
-    if not len(others):
-        return np.zeros(len(images), dtype=np.bool_)
-    # The mean over a square, times its side, is at most as long as the square (Cauchy-Schwarz): small versions differ
-    # at most as much as the images do, and find every candidate.
-    ours, theirs = _small(images), _small(others)
-    theirs = torch.cat([theirs, _small(others[:, :, ::-1])])
-    lengths = (theirs**2).sum(1)
-    limit = most**2 * images[0].size if len(images) else 0.0
     found = np.zeros(len(images), dtype=np.bool_)
-    for first in range(0, len(ours), _BLOCK):
-        block = ours[first : first + _BLOCK]
-        squares = (block**2).sum(1, keepdim=True) + lengths - 2 * block @ theirs.T
-        for row, other in (squares <= limit * 1.001 + 1.0).nonzero().tolist():
-            if not found[first + row]:
-                image = others[other % len(others)]
-                image = image if other < len(others) else image[:, ::-1]
-                difference = images[first + row].astype(np.float64) - image
-                found[first + row] = np.mean(difference**2) <= most**2
+    if not len(images):
+        return found
+    # The mean over a square, times its side, is at most as long as the square (Cauchy-Schwarz): small versions differ
+    # at most as much as the images do, and find every candidate. So do the sums of small versions.
+    ours = torch.cat([_small(images), _small(images[:, :, ::-1])])
+    brightness, order = ours.sum(1).sort()
+    ours, limit = ours[order], most**2 * images[0].size * 1.001 + 1.0
+    lengths, reach = (ours**2).sum(1, keepdim=True), (limit * ours.shape[1]) ** 0.5 + 1.0
+    for first in range(0, len(others), _CHUNK):
+        small = _small(others[first : first + _CHUNK])
+        for alike in small.sum(1).argsort().split(_BLOCK):
+            theirs = small[alike]
+            low, high = torch.searchsorted(brightness, theirs.sum(1)[[0, -1]] + torch.tensor([-reach, reach])).tolist()
+            squares = torch.addmm((theirs**2).sum(1), ours[low:high], theirs.T, alpha=-2)  # less the lengths of ours
+            for place, other in (squares <= limit - lengths[low:high]).nonzero().tolist():
+                mirrored, row = divmod(int(order[low + place]), len(images))
+                if not found[row]:
+                    image = images[row, :, ::-1] if mirrored else images[row]
+                    difference = image.astype(np.float64) - others[first + int(alike[other])]
+                    found[row] = np.mean(difference**2) <= most**2
     return found
 
 
 def _small(images: NDArray[np.uint8]) -> torch.Tensor:
     """Images, one a row, averaged over squares of about an eighth of the side, times the side of such a square."""
-    tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     factor = max(1, images.shape[1] // _SIDE)
-    return torch.cat([F.avg_pool2d(part.float(), factor).flatten(1) for part in tensor.split(5000)]) * factor
+    parts = (images[first : first + _CHUNK].transpose(0, 3, 1, 2) for first in range(0, len(images), _CHUNK))
+    tensors = (torch.from_numpy(np.ascontiguousarray(part)).float() for part in parts)
+    return torch.cat([F.avg_pool2d(tensor, factor).flatten(1) for tensor in tensors]) * factor
