@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -87,19 +86,9 @@ WRONG = {
     "text": ("test_labels.npy", lambda path: path.write_text("hello world, this is no array"), "not a whole npy file"),
     "truncated": ("test_images.npy", lambda path: path.write_bytes(path.read_bytes()[:-1]), "not a whole npy file"),
     "extended": ("test_images.npy", lambda path: path.write_bytes(path.read_bytes() + b"x"), "not a whole npy file"),
-    "floats": ("train_images.npy", lambda path: np.save(path, np.zeros((72, 2, 2, 1))), "found float64"),
-    "flat": ("train_images.npy", lambda path: np.save(path, np.zeros((72, 4), np.uint8)), "found uint8"),
-    "4 channels": ("train_images.npy", lambda path: np.save(path, np.zeros((72, 2, 2, 4), np.uint8)), "1 or 3"),
-    "no images": ("train_images.npy", lambda path: np.save(path, np.zeros((0, 2, 2, 1), np.uint8)), "1 or 3"),
-    "too few labels": ("train_labels.npy", lambda path: np.save(path, np.zeros(71, np.int64)), r"\(71,\)"),
-    "short labels": ("train_labels.npy", lambda path: np.save(path, np.zeros(72, np.int32)), "found int32"),
-    "unknown label": ("test_labels.npy", lambda path: np.save(path, np.full(18, 6)), "found labels 6 to 6"),
-    "negative label": ("test_labels.npy", lambda path: np.save(path, np.full(18, -1)), "found labels -1 to -1"),
-    "other size": ("test_images.npy", lambda path: np.save(path, np.zeros((18, 3, 3, 1), np.uint8)), "3, 3, 1"),
     "broken names": ("classes.json", lambda path: path.write_text('["ant",'), "not valid JSON"),
-    "names as object": ("classes.json", lambda path: path.write_text('{"ant": 0}'), "different names"),
-    "a number": ("classes.json", lambda path: path.write_text("[1, 2, 3, 4, 5, 6]"), "different names"),
-    "a name twice": ("classes.json", lambda path: path.write_text(json.dumps(["ant"] * 6)), "different names"),
+    "names as object": ("classes.json", lambda path: path.write_text('{"ant": 0}'), "must be a list"),
+    "a number": ("classes.json", lambda path: path.write_text('["ant", 2]'), r"\[1\]: found 2; must be a word"),
 }
 
 
@@ -111,7 +100,6 @@ def test_damage_is_named(tmp_path, tiny, case):
     with pytest.raises(UserError, match=words) as error:
         load_dataset(tmp_path / "dataset")
     assert name in one_line(error)
-    assert "dvc repro" in one_line(error)
 
 
 def test_nothing_is_unpickled(tmp_path, tiny):

@@ -48,14 +48,7 @@ def test_given_parts_are_taken(root: Path, tmp_path: Path) -> None:
         read_folder(tmp_path / "both", 16, seed=1)
 
 
-def test_mistakes_are_named(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="gone: there is no such folder"):
-        read_folder(tmp_path / "gone", 8, seed=1)
-    for picture in list((root / "six").iterdir())[3:]:
-        picture.unlink()
-    with pytest.raises(UserError, match="class six has 1 pictures to learn from; at least 2"):
-        read_folder(root, 8, seed=1)
-    shutil.rmtree(root / "six")
+def test_mistakes_are_named(root: Path) -> None:
     (root / "two/odd.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"two/odd.png: not a picture"):
         read_folder(root, 8, seed=1)
@@ -63,9 +56,6 @@ def test_mistakes_are_named(root: Path, tmp_path: Path) -> None:
     (root / "two").rename(root / "two\n")
     with pytest.raises(UserError, match=r"class two\\n: the folder's name must be text"):
         read_folder(root, 8, seed=1)
-    (tmp_path / "few").mkdir()
-    with pytest.raises(UserError, match="few: 0 classes"):
-        read_folder(tmp_path / "few", 8, seed=1)
 
 
 def test_what_is_left_out_is_named_and_counted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
