@@ -114,16 +114,19 @@ LONG = "a_name_that_somebody_gave_to_a_folder"
 )
 def test_names_are_drawn_as_they_are_as_far_as_there_is_room(tmp_path, figures, name, one, two):
     plots.class_accuracies([row | {"class": name} for row in CLASSES], MEAN, tmp_path / "a.svg")
-    image = np.zeros((1, 8, 8, 3), dtype=np.uint8)
+    image, three = (np.zeros((count, 8, 8, 3), dtype=np.uint8) for count in (1, 3))
     query = EPISODE["queries"][0] | {"class": name, "predicted": name}
     plots.episode(EPISODE | {"supports": [{"class": name}], "queries": [query]}, image, image, "meta", tmp_path)
-    classes, episode = figures
+    plots.hardest_triplets([TRIPLET | {"class": name, "negative_class": name}], three, "classic", tmp_path)
+    classes, episode, _ = figures
     assert classes.axes[0].get_yticklabels()[0].get_text() == one
     assert [axes.get_xlabel() for axes in episode.axes] == [two, f"{two}\n0.70"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # as of a letter that is drawn as a box
         for figure in figures:
             figure.savefig(tmp_path / "a.png")
+            box = figure.get_tightbbox()
+            assert box.x0 > -0.02 and box.x1 < figure.get_figwidth() + 0.02  # inches: nothing is cut off
 
 
 def test_a_letter_comes_from_any_font_that_has_it(monkeypatch):
