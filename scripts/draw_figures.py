@@ -63,24 +63,25 @@ def examples(data: Path, folder: Path) -> None:
 
 def pipeline(path: Path) -> None:
     """The stages of dvc.yaml with the files that they write, and which images each may see."""
-    figure, axes = _canvas(10, 12.3)
+    figure, axes = _canvas(10, 13.9)
     first = (
         ("check_params", "refuse every mistake\nin params.yaml", "results/params-checked"),
         ("download", "the data set,\nchecked by md5", "data/dataset"),
         ("split_tasks", "seen and unseen classes,\nimages by their use", "data/split.json"),
     )
     for x, stage in zip((1.65, 5.0, 8.35), first, strict=True):
-        _stage(axes, (x, 11.55), (2.9, 1.15), *stage)
-    _arrow(axes, (3.1, 11.55), (3.55, 11.55))
-    _arrow(axes, (6.45, 11.55), (6.9, 11.55))
+        _stage(axes, (x, 13.15), (2.9, 1.15), *stage)
+    _arrow(axes, (3.1, 13.15), (3.55, 13.15))
+    _arrow(axes, (6.45, 13.15), (6.9, 13.15))
 
-    _box(axes, (3.95, 1.3), 2.1, 8.85, PAPER, PAPER, 1, 0.15, zorder=0)
-    axes.plot([8.35, 8.35, 5.0], [10.6, 10.4, 10.4], color=INK, linewidth=2, solid_joinstyle="round")
-    _arrow(axes, (5.0, 10.42), (5.0, 10.05))
-    _text(axes, (5.0, 9.8), "images", NAME)
+    _box(axes, (3.95, 1.3), 2.1, 10.45, PAPER, PAPER, 1, 0.15, zorder=0)
+    axes.plot([8.35, 8.35, 5.0], [12.2, 12.0, 12.0], color=INK, linewidth=2, solid_joinstyle="round")
+    _arrow(axes, (5.0, 12.02), (5.0, 11.65))
+    _text(axes, (5.0, 11.4), "images", NAME)
     # From top to bottom: where, the images that a stage may see, its name, what it does and what it writes.
     rows = (
-        (9.05, "training images\nof seen classes", "train_{method}", "{words}", "results/trained/{method}"),
+        (10.65, "training images\nof seen classes", "train_{method}", "{words}", "results/trained/{method}"),
+        (9.05, "all images", "embed@{method}", "a direction for each image", "results/embedded/{method}"),
         (7.45, "held-out images\nof seen classes", "calibrate@{method}", "thresholds from ROC curves",
          "results/calibrated/{method}"),
         (5.85, "test images of all,\nsupport images of\nunseen classes", "evaluate@{method}", "as trained, and adapted",
@@ -97,14 +98,14 @@ def pipeline(path: Path) -> None:
         _text(axes, (5.0, y), seen)
     for method, x, inward, words in trainings:
         colour, middle, rail = COLOURS[method], x + 0.12 * inward, x - 1.65 * inward
-        _box(axes, (x - 1.8, 1.3), 3.6, 8.85, TINTS[method], TINTS[method], 1, 0.15, zorder=0)
-        _text(axes, (x, 9.8), method, NAME, color=colour, weight="bold")
+        _box(axes, (x - 1.8, 1.3), 3.6, 10.45, TINTS[method], TINTS[method], 1, 0.15, zorder=0)
+        _text(axes, (x, 11.4), method, NAME, color=colour, weight="bold")
         for y, seen, *texts in rows:
             name, what, file = (text.format(method=method, words=words) for text in texts)
             _stage(axes, (middle, y), (3.1, 0.85), name, what, file, colour)
             if seen:
                 _arrow(axes, (x + 2.05 * inward, y), (middle + 1.55 * inward, y), GREY)
-        for y in (7.45, 5.85, 4.25):
+        for y in (9.05, 7.45, 5.85, 4.25):
             _arrow(axes, (middle, y + 0.86), (middle, y + 0.45))
         axes.plot([middle, rail, rail], [5.85, 5.85, 2.45], color=INK, linewidth=2)  # from evaluate, past export
         _arrow(axes, (rail, 2.45), (middle - 1.55 * inward, 2.45))
