@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,16 +63,16 @@ def load_model(
         config = about.pop("network")
         if len(config["mean"]) != len(config["std"]) or len(config["mean"]) == 2:
             raise ValueError("network.mean and network.std: must be of 1 or 3 channels")
-        with torch.device("meta"):  # no memory before the shapes in the file are seen to be the network's
-            network = SiameseNetwork(**config)
-        state = network.state_dict()
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-        if shapes != {name: list(tensor.shape) for name, tensor in state.items()}:
+        # The second convolutions of all blocks alone have so many weights: the file must hold them before memory does.
+        least = 9 * config["blocks"] * sum(width**2 for width in config["widths"])
+        network = SiameseNetwork(**config) if least <= sum(map(math.prod, shapes.values())) else None
+        if not network or shapes != {name: list(tensor.shape) for name, tensor in network.state_dict().items()}:
             raise ValueError("its tensors are not those of its network")
-        state = {name: file.get_tensor(name).to(tensor.dtype, copy=True) for name, tensor in state.items()}
+        state = {name: file.get_tensor(name) for name in shapes}
         if not all(tensor.isfinite().all() for tensor in state.values()):
             raise ValueError("a weight is no finite number")
-        network.load_state_dict(state, assign=True)
+        network.load_state_dict(state)
     return network.to(device).to(memory_format=torch.channels_last).eval(), about
 
 

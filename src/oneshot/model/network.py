@@ -79,9 +79,8 @@ class SiameseNetwork(nn.Module):
             "mean": list(mean),
             "std": list(std),
         }
-        # On the CPU even where `load_model` makes all else without memory: no file of weights holds them.
-        self.register_buffer("mean", torch.tensor(list(mean), device="cpu").view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(list(std), device="cpu").view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1), persistent=False)
         self.backbone = ResNet(len(mean), stem, widths, blocks, first_stride)
         self.dimensions = self.backbone.features
         self.embedding_norm = nn.BatchNorm1d(self.dimensions) if embedding_norm else nn.Identity()
