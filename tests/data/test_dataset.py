@@ -33,6 +33,7 @@ def test_what_is_saved_is_loaded(tmp_path, tiny):
         saved = getattr(tiny, name)
         assert getattr(loaded, name).dtype == saved.dtype
         assert np.array_equal(getattr(loaded, name), saved)
+        assert isinstance(getattr(loaded, name).base, np.memmap)
     assert loaded.class_names == tiny.class_names
 
 

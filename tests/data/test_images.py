@@ -11,8 +11,9 @@ def store(augmentation, side=16):
     return images, ImageStore(images, torch.device("cpu"), augmentation)
 
 
-def test_batch_is_channels_first_and_unchanged():
+def test_batch_is_channels_first_and_unchanged_and_alone_a_copy():
     images, kept = store("none")
+    assert np.shares_memory(kept.images.numpy(), images)
     rows = np.array([3, 3, 7])
     assert (kept.batch(rows).numpy() == images[rows].transpose(0, 3, 1, 2)).all()
     assert torch.equal(kept.augmented(rows, np.random.default_rng(0)), kept.batch(rows))

@@ -1,6 +1,8 @@
 """How the machine is used."""
 
+import os
 import platform
+import re
 import subprocess
 import sys
 
@@ -61,3 +63,32 @@ def test_a_run_is_deterministic_and_says_where_it_ran():
     assert about["torch"] == torch.__version__ and "processes" not in about
     with compute.forward_precision():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells how much memory a process may still get")
+def test_memory_that_is_not_there_is_refused_in_a_line_that_says_what_to_do():
+    """Pairs of so many images, then a batch, each of which the system would grant, and kill the process that fills."""
+    program = """
+import sys
+import numpy, psutil, torch
+from helpers import tiny_params, unit_vectors
+from oneshot.common.stage import run_stage
+from oneshot.evaluation.metrics import pair_similarities
+from oneshot.hardware.device import set_up
+def main():
+    set_up(tiny_params().hardware)
+    part = int(psutil.virtual_memory().total * 0.6)
+    held = numpy.empty(int(psutil.virtual_memory().available * 0.9), numpy.uint8)  # untouched: nothing is used
+    if sys.argv[1] == "pairs":
+        count = int((part / 2) ** 0.5)  # twice as many pairs in all, of 4 bytes
+        pair_similarities(unit_vectors(count), torch.arange(count) % 2)
+    torch.empty(part, dtype=torch.uint8)
+run_stage(main)
+"""
+    for what, words in (
+        ("pairs", "images of 2 classes: found .* pairs.*must fit into memory"),
+        ("batch", "batch.size"),
+    ):
+        command = [sys.executable, "-c", program, what]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": "src:tests"})
+        assert done.returncode == 1 and re.fullmatch(f"error: .*{words}.*\n", done.stderr), done.stderr

@@ -87,9 +87,7 @@ def load_array(path: Path) -> np.ndarray:
         UserError: the file is missing or damaged.
     """
     try:
-        # It never unpickles, whatever the file holds. What is written to a map of mode "c" reaches no file; torch takes
-        # no map that cannot be written.
-        array = np.lib.format.open_memmap(path, mode="c")
+        array = np.lib.format.open_memmap(path, mode="r")  # never unpickles, whatever the file holds
         if path.stat().st_size > array.offset + array.nbytes:
             raise ValueError("more follows the array")
     except FileNotFoundError:

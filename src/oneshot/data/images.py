@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,7 +24,8 @@ class ImageStore:
 
     def __init__(self, images: np.ndarray, device: torch.device, augmentation: Augmentation = "none") -> None:
         fits = device.type != "cuda" or 2 * images.nbytes <= torch.cuda.mem_get_info(device)[0]
-        self.images = torch.from_numpy(images).permute(0, 3, 1, 2).to(device if fits else "cpu")
+        with warnings.catch_warnings(action="ignore"):  # torch warns of arrays that may not be written, as maps are
+            self.images = torch.from_numpy(images).permute(0, 3, 1, 2).to(device if fits else "cpu")
         self.device = device
         self.augmentation = augmentation
 

@@ -16,7 +16,7 @@ from oneshot.common.files import unfinished
 from oneshot.common.params import Group, StageParams
 from oneshot.data.dataset import load_dataset
 from oneshot.data.images import ImageStore
-from oneshot.hardware.device import HardwareParams, set_up
+from oneshot.hardware.device import HardwareParams, keep_freed_memory, set_up
 from oneshot.model.embedding import Tta
 from oneshot.model.model_file import load_model
 
@@ -52,6 +52,7 @@ def chosen_method() -> str:
 def embed_all(params: EmbeddingStage, model: Path, data: Path, output: Path) -> None:
     """Write unit vectors (N, D) of float32 to `output`/train.npy and test.npy, one for each image of the data set."""
     compute = set_up(params.hardware)
+    keep_freed_memory()
     network, _ = load_model(model, compute.device)
     dataset, embedder = load_dataset(data), Embedder(network, compute, params.evaluation.tta)
     for part, images in (("train", dataset.train_images), ("test", dataset.test_images)):

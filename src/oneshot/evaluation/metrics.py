@@ -24,6 +24,7 @@ Labels = Tensor | NDArray[np.integer]
 REFERENCE_THRESHOLD = 0.7  # which nobody calibrated: measured beside the calibrated one
 _GRID = 2.0**26
 _BLOCK = 2**22  # similarities computed at a time: 32 MiB in float64
+_SMALL = 2**16  # scores that are sorted before threads have started
 
 
 def on_grid(embeddings: Tensor) -> Tensor:
@@ -131,14 +132,20 @@ def pair_similarities(anchors: Tensor, labels: Labels, negatives: Tensor | None 
         same, different: 1-D float32, in no particular order.
 
     Raises:
-        UserError: no class with two images; one class and no `negatives`.
+        UserError: no class with two images; one class and no `negatives`; pairs that do not fit into memory.
     """
     rows, others, classes = _by_class(anchors, labels, negatives)
     sizes = np.array([stop - start for _, start, stop in classes])
     rivals = np.array([len(rows) - stop if others is None else len(others) for *_, stop in classes])
     # Filled piece by piece: to join pieces would take their memory twice.
-    same = np.empty((sizes * (sizes - 1) // 2).sum(), dtype=np.float32)
-    different = np.empty((sizes * rivals).sum(), dtype=np.float32)
+    counts = int((sizes * (sizes - 1) // 2).sum()), int((sizes * rivals).sum())
+    try:
+        same, different = (np.empty(count, dtype=np.float32) for count in counts)
+    except MemoryError:
+        raise UserError(
+            f"{len(rows):,} images of {len(classes)} classes: found {sum(counts):,} pairs, of 4 bytes each, which must "
+            "fit into memory; close other programs, lower split.calibration_images or take fewer test images"
+        ) from None
     if not len(same):
         raise UserError(f"labels: found one image in each of {len(classes)} classes; pairs need a class with 2")
     filled_same = filled_different = 0
@@ -336,6 +343,9 @@ def _cuts(count: int) -> list[int]:
 def _sort_parallel(values: Scores) -> Scores:
     """Sort along the last axis, in place: parts of the first axis in one thread each."""
     parts = np.split(values, _cuts(len(values)))
+    if len(parts) == 1 or values.size < _SMALL:
+        values.sort()
+        return values
     with ThreadPoolExecutor(len(parts)) as pool:
         list(pool.map(np.ndarray.sort, parts))
     return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import psutil
 import torch
 from pydantic import Field
 
 from oneshot.common.errors import UserError
 from oneshot.common.params import Group, Int
 from oneshot.hardware import distributed
+
+if sys.platform == "linux":
+    import resource
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h; `man mallopt` says what they mean
 
@@ -73,6 +78,8 @@ def set_up(params: HardwareParams) -> Compute:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
+    if name == "cpu":
+        _limit_memory()
     bf16 = _has_bf16_units(name) if params.precision == "auto" else params.precision == "bf16"
     if name == "cuda":
         if (gpus := torch.cuda.device_count()) < distributed.LOCAL_WORLD_SIZE:
@@ -92,6 +99,14 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _limit_memory() -> None:
+    """Let Linux refuse memory that is not there, which ends in a line, rather than grant it and kill who uses it."""
+    if sys.platform == "linux":
+        most = psutil.Process().memory_info().data + psutil.virtual_memory().available
+        _, allowed = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (most if allowed < 0 else min(most, allowed), allowed))
 
 
 def _cores() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,19 +14,19 @@ from oneshot.model.network import SiameseNetwork
 # Views: the image; its mirror image; both shifted by a sixteenth of the side, half of what training shifts, to each
 # corner; both enlarged by a quarter.
 Tta = Literal["none", "flip", "flip_shift", "flip_shift_zoom"]
-TTA = get_args(Tta)
 
 
 @torch.no_grad()
-def embed(network: SiameseNetwork, images: Tensor, tta: str = "none", batch: int = 500) -> Tensor:
+def embed(network: SiameseNetwork, images: Tensor, tta: str = "none", batch: int | None = None) -> Tensor:
     """Embed images (N, C, H, W) of uint8 in evaluation mode, as float32 unit vectors (N, D) on the CPU.
 
     Args:
-        tta: test-time augmentation, a name in `TTA`. The normalised mean of the embeddings of all its views is taken.
+        tta: test-time augmentation, a name in `Tta`. The normalised mean of the embeddings of all its views is taken.
     """
     network.eval()
     vectors = []
-    for chunk in images.split(batch):
+    # A core's cache holds what 100 images become, which saves a fifth of the time; other devices want more at once.
+    for chunk in images.split(batch or (100 if images.device.type == "cpu" else 1000)):
         vector = torch.stack([network(view) for view in _views(chunk, tta)]).sum(0)
         vectors.append((F.normalize(vector, dim=1) if tta != "none" else vector).cpu())
     return torch.cat(vectors)
