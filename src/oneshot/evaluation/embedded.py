@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from oneshot.adaptation.adapter import Embedder
 from oneshot.common.files import unfinished
 from oneshot.common.params import Group, StageParams
 from oneshot.data.dataset import load_dataset
 from oneshot.data.images import ImageStore
 from oneshot.hardware.device import HardwareParams, keep_freed_memory, set_up
-from oneshot.model.embedding import Tta
+from oneshot.model.embedding import Tta, embed
 from oneshot.model.model_file import load_model
 
 _CHUNK = 1000  # images taken from the data set at a time
@@ -54,13 +53,14 @@ def embed_all(params: EmbeddingStage, model: Path, data: Path, output: Path) -> 
     compute = set_up(params.hardware)
     keep_freed_memory()
     network, _ = load_model(model, compute.device)
-    dataset, embedder = load_dataset(data), Embedder(network, compute, params.evaluation.tta)
+    dataset = load_dataset(data)
     for part, images in (("train", dataset.train_images), ("test", dataset.test_images)):
         store, path = ImageStore(images, compute.device), output / f"{part}.npy"
         work, shape = unfinished(path), (len(images), network.dimensions)
         vectors = np.lib.format.open_memmap(work, mode="w+", dtype=np.float32, shape=shape)
         chunks = np.split(np.arange(len(images)), range(_CHUNK, len(images), _CHUNK))
         for rows in tqdm(chunks, desc=f"{part} images", unit="thousand", mininterval=1):
-            vectors[rows] = embedder(store, rows)
+            with compute.forward_precision():
+                vectors[rows] = embed(network, store.batch(rows), params.evaluation.tta)
         vectors.flush()
         os.replace(work, path)
