@@ -8,7 +8,6 @@ import torch
 from scipy.stats import t as student_t
 from test_metrics import coarse, smooth
 
-from oneshot.common.errors import UserError
 from oneshot.evaluation import episodes
 from oneshot.evaluation.episodes import (
     draw_supports,
@@ -153,18 +152,6 @@ def test_estimate_by_hand():
     assert found.accuracy() == {"accuracy": found.mean, "ci95": found.ci95}
     with pytest.raises(ValueError, match="at least 2"):
         estimate([0.5])
-
-
-def test_what_cannot_be_drawn_is_refused():
-    supports, queries, classes = task(smooth)
-    with pytest.raises(UserError, match="shots: found 6; must be 1 to 5"):
-        few_shot_accuracy(supports, queries, classes, shots=6, seed=0)
-    with pytest.raises(UserError, match="shots: found 0"):
-        few_shot_accuracy(supports, queries, classes, shots=0, seed=0)
-    with pytest.raises(UserError, match=r"supports: found 1 class\(es\)"):
-        few_shot_accuracy(supports[:1], queries, classes, shots=1, seed=0)
-    with pytest.raises(UserError, match="queries: found none"):
-        few_shot_accuracy(supports, queries[:0], classes[:0], shots=1, seed=0)
 
 
 def test_query_classes_must_fit():

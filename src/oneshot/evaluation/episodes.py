@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit  # of scipy.stats.t, which takes half a second to import
 from torch import Tensor
 
-from oneshot.common.errors import UserError
 from oneshot.data.sampling import random_stream
 from oneshot.evaluation.metrics import Labels, on_grid, similarities
 
@@ -49,9 +48,6 @@ def few_shot_accuracy(
         query_classes: (Q,) positions in `supports`.
         shots: supports of each class in a draw, without replacement.
         seed: the same seed, shots and numbers of supports give the same draws, whatever the embeddings.
-
-    Raises:
-        UserError: fewer than 2 classes, a class with fewer supports than `shots`, or no queries.
     """
     sizes = [len(pool) for pool in supports]
     chosen = [draw_supports(sizes, shots, draw, seed) for draw in range(DRAWS)]
@@ -92,15 +88,7 @@ def sampled_episodes(pool: Sequence[Tensor], shots: int, seed: int) -> Estimate:
 
 
 def draw_supports(sizes: Sequence[int], shots: int, draw: int, seed: int) -> list[NDArray[np.int64]]:
-    """For each class, `shots` different positions below its number of images; each draw is its own stream.
-
-    Raises:
-        UserError: fewer than 2 classes, or a class with fewer images than `shots`.
-    """
-    if len(sizes) < 2:
-        raise UserError(f"supports: found {len(sizes)} class(es); classification needs at least 2")
-    if shots < 1 or shots > min(sizes):
-        raise UserError(f"shots: found {shots}; must be 1 to {min(sizes)}, the support images of the smallest class")
+    """For each class, `shots` different positions below its number of images; each draw is its own stream."""
     random = random_stream(seed, "episodes", shots, draw)
     return [random.choice(size, shots, replace=False) for size in sizes]
 
@@ -126,16 +114,11 @@ def episode_accuracy(prototypes: Tensor, queries: Tensor, query_classes: Labels)
 
     Returns:
         (E,) float64 in 0..1.
-
-    Raises:
-        UserError: no queries.
     """
     episodes, classes, _ = prototypes.shape
     targets = torch.from_numpy(np.asarray(query_classes).astype(np.int64))
     if targets.shape != (len(queries),):
         raise ValueError(f"query_classes must have shape ({len(queries)},), not {tuple(targets.shape)}")
-    if not len(queries):
-        raise UserError("queries: found none; at least 1 is needed")
     if targets.min() < 0 or targets.max() >= classes:
         raise ValueError(f"query_classes must be in 0..{classes - 1}")
     cosines = similarities(on_grid(queries), on_grid(prototypes.flatten(0, 1))).view(-1, episodes, classes)

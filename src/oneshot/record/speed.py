@@ -56,7 +56,7 @@ def _parts(record: Record) -> dict[str, dict[str, Any]]:
     """What was measured, by part: the machine, and what was found on it (None: nothing)."""
     if not (file := record.root / "benchmarks/results.json").exists():
         raise NotRun("make bench")
-    parts: dict[str, dict[str, Any]] = read_json(file)
+    parts: dict[str, dict[str, Any]] = read_json(file, dict[str, dict[str, Any]])
     return parts
 
 
