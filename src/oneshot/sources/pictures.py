@@ -99,16 +99,11 @@ def find_pictures(folder: str | Path) -> list[Path]:
 
 def find_classes(folder: Path) -> dict[str, list[Path]]:
     """The pictures of each folder in `folder`, by its name, both in order. What is not taken is told as above."""
-    classes: dict[str, list[Path]] = {}
-    left_out = []
-    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
-        if os.path.isdir(path):
-            classes[path.name], others = _search(path)
-            left_out += others
-        else:
-            left_out.append(path)
-    _tell(left_out)
-    return classes
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    found = {path.name: _search(path) for path in inside if os.path.isdir(path)}
+    beside = [path for path in inside if path.name not in found]
+    _tell(beside + [path for _, others in found.values() for path in others])
+    return {name: pictures for name, (pictures, _) in found.items()}
 
 
 def _search(folder: str | Path) -> tuple[list[Path], list[Path]]:
