@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+import yaml
 from helpers import ROOT
 
 from oneshot.common import stage
@@ -96,7 +97,7 @@ run_stage(main)
     ("disturb", "told"),
     [
         (lambda dvc, params: dvc.kill(), "error: the program that started this stage has ended"),
-        (lambda dvc, params: params.write_text("seed: 6"), "error: params.yaml: changed while this stage ran"),
+        (lambda dvc, params: params.write_text("seed: 6"), "error: params.yaml: changed since the stage check_params"),
     ],
 )
 def test_a_stage_ends_with_dvc_and_with_its_parameters(tmp_path, kind, disturb, told):
@@ -126,5 +127,17 @@ def test_parameters_that_change_for_a_moment_are_no_reason_to_stop(tmp_path, mon
             threading.Timer(0.1, lambda: params.write_text("seed: 5")).start()
 
     params.write_text("seed: 5")
-    told = "" if restored else "error: params.yaml: changed while this stage ran; run again\n"
+    told = "" if restored else "error: params.yaml: changed since the stage check_params; run again\n"
     assert (ended(main), capsys.readouterr().err) == (1 if told else 0, told)
+
+
+@pytest.mark.parametrize(("name", "seed", "code"), [("compare", 5, 0), ("compare", 6, 1), ("check_params", 6, 0)])
+def test_a_stage_takes_the_parameters_that_were_checked(tmp_path, monkeypatch, capsys, name, seed, code):
+    """Between two stages nobody watches."""
+    lock = {"check_params": {"params": {"params.yaml": {"seed": 5}}}, "download": {"params": {}}}
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
+    (tmp_path / "params.yaml").write_text(f"seed: {seed}  # of all that is random")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", name)
+    assert ended(lambda: None) == code
+    assert ("params.yaml: changed since the stage check_params" in capsys.readouterr().err) == (code == 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -12,10 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from ruamel.yaml import YAML  # comes with DVC
+
 from oneshot.common.errors import UserError, printable
+from oneshot.common.files import parse_yaml
 
 INTERRUPTED = 130  # the shell's code for Ctrl-C
-PARAMS = Path("params.yaml")
 LOOKS_AGAIN = 1  # seconds after which a stage looks again whether it should go on
 _PARENT = os.getppid()  # in a stage: DVC, unless that ends; asked for before anything that is slow to import
 
@@ -23,8 +26,9 @@ _PARENT = os.getppid()  # in a stage: DVC, unless that ends; asked for before an
 def run_stage(main: Callable[[], int | None], mistake: int = 1, unread: int = 1, advice: bool = True) -> NoReturn:
     """Run a stage, a script or a command and end the program; a mishap is told in one line on stderr.
 
-    A stage that DVC runs ends with it, and fails where params.yaml changes meanwhile: DVC would note the new parameters
-    as those of the result, and the next stages would take them.
+    A stage that DVC runs ends with it, and takes only the parameters that the stage check_params has seen, as dvc.lock
+    tells: so the results of all stages are of the same. Nor may params.yaml change meanwhile: DVC would note what it
+    then holds as what the result came from.
 
     Args:
         main: returns the exit code; None stands for 0.
@@ -53,16 +57,22 @@ def run_stage(main: Callable[[], int | None], mistake: int = 1, unread: int = 1,
 
 def _watched(main: Callable[[], int | None]) -> int | None:
     """Run `main`, which gets SIGTERM where it should stop; a training saves a checkpoint then."""
-    before, over = _params(), threading.Event()
+    before, over = _content("params.yaml"), threading.Event()
+    changed = "params.yaml: changed since the stage check_params; run again"
+    checked = re.search(r"^  check_params:\n(?:   .*\n)+", _content("dvc.lock"), re.MULTILINE)
+    if checked and not os.environ["DVC_STAGE"].endswith("check_params"):
+        seen = YAML(typ="safe").load(checked[0])["check_params"]["params"]["params.yaml"]
+        if seen != parse_yaml(before, "params.yaml"):
+            raise UserError(changed)
 
     def why_stop() -> str:
         if os.getppid() != _PARENT:
             return "the program that started this stage has ended"
         for _ in range(2):  # `dvc exp run --queue` changes the file for half a second
-            if _params() == before:
+            if _content("params.yaml") == before:
                 return ""
             time.sleep(LOOKS_AGAIN)
-        return f"{PARAMS}: changed while this stage ran; run again"
+        return changed
 
     def watch() -> None:
         while not over.wait(LOOKS_AGAIN):
@@ -78,10 +88,10 @@ def _watched(main: Callable[[], int | None]) -> int | None:
     return code
 
 
-def _params() -> bytes:
+def _content(path: str) -> str:
     with contextlib.suppress(OSError):
-        return PARAMS.read_bytes()
-    return b""
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    return ""
 
 
 def _explained(error: BaseException) -> tuple[str, str]:
