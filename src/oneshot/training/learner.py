@@ -118,7 +118,7 @@ class OptimizerStep:
 
     def __init__(self, learner: Learner, optimizer: torch.optim.Optimizer) -> None:
         self.learner, self.optimizer = learner, optimizer
-        self.take = recorded(self._take, learner.compute.device)
+        self.take = recorded(self._take, learner.store.images.device)  # copies from elsewhere cannot be
 
     def __call__(self, inputs: Inputs, learning_rate: float) -> Tensor:
         """Take the step; returns the loss before it, a scalar on the device."""
