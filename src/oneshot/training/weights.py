@@ -15,19 +15,18 @@ def clone(weights: Sequence[Tensor]) -> list[Tensor]:
 
 def assign(weights: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     """weights = values, in place."""
-    for weight, value in zip(weights, values, strict=True):
-        weight.copy_(value)
+    if weights:
+        torch._foreach_copy_(list(weights), list(values))
 
 
 def subtract(weights: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
     """weights - others."""
-    return [weight - other for weight, other in zip(weights, others, strict=True)]
+    return list(torch._foreach_sub(list(weights), list(others)))
 
 
 def move(weights: Sequence[Tensor], directions: Sequence[Tensor], size: float) -> None:
     """weights += size * directions, in place."""
-    for weight, direction in zip(weights, directions, strict=True):
-        weight.add_(direction, alpha=size)
+    torch._foreach_add_(list(weights), list(directions), alpha=size)
 
 
 def mean(lists: Sequence[Sequence[Tensor]], count: int) -> list[Tensor]:
