@@ -11,9 +11,12 @@ import glob
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import shutil
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from oneshot.common.errors import UserError
 from oneshot.common.schema import checked, shown
 
+MISSING = "run `dvc repro`, which makes it"
 MOST_TEXT, MOST_YAML = 2**28, 2**17  # bytes of a file; YAML takes a second for its most
 MOST_DEPTH = 20  # lists or groups within each other in YAML
 # Plain values that YAML 1.1 and 1.2 may read differently, and dates: what is made like a number, but is none of JSON's.
@@ -35,29 +39,44 @@ DISPUTED = re.compile(
 
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write `content` to `path`, creating its folder; a kill at any moment leaves the old file or the new one."""
-    temporary = unfinished(Path(path))
+    with unfinished(Path(path)) as work, open(work, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """Where to write what becomes the file or folder `path` when the block ends well; else it is removed.
+
+    Removed is, too, what killed processes have left.
+
+    Raises:
+        OSError: naming `path`, since a full disk does not say which file it stopped.
+    """
+    work = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            error.filename = str(path)  # a full disk does not say which file it stopped
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):
+            process = left.name.split(".")[-2]
+            if left == work or (process.isdecimal() and not psutil.pid_exists(int(process))):
+                _remove(left)
+        yield work
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(work, path)
+    except OSError as error:
+        if str(work) in str(error.filename or work):
+            error.filename = str(path)
         raise
+    finally:
+        _remove(work)
 
 
-def unfinished(path: Path) -> Path:
-    """Where this process writes what is then renamed to `path`; what killed processes have left there is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):
-        process = left.name.split(".")[-2]
-        if process == str(os.getpid()) or (process.isdecimal() and not psutil.pid_exists(int(process))):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-    return path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -70,49 +89,49 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_text(path: str | Path, most: int = MOST_TEXT, missing: str = "run `dvc repro`, which makes it") -> str:
-    """The text of a file.
+def check_file(path: str | Path, missing: str = MISSING, most: float = math.inf) -> None:
+    """Refuse what is no file to be read: opening a pipe would wait for its other end.
 
     Args:
-        most: bytes that it may have.
         missing: what to do where there is no such file.
+        most: bytes that it may have.
 
     Raises:
-        UserError: it is missing, no plain file, too large or not UTF-8.
+        UserError: it is missing, out of reach, no plain file or too large.
     """
-    if not Path(path).is_file():  # opening a pipe would wait for its other end
-        raise UserError(f"{path}: not a file" if Path(path).exists() else f"{path}: not found; {missing}")
-    with open(path, "rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise UserError(f"{path}: has more than {most:,} bytes; this is no such file")
     try:
-        return content.decode()
+        found = os.stat(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; {missing}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{path}: not a file")
+    if found.st_size > most:
+        raise UserError(f"{path}: has more than {most:,} bytes; must be smaller")
+
+
+def read_text(path: str | Path, missing: str = MISSING, most: int = MOST_TEXT) -> str:
+    """The text of a file in UTF-8, under the conditions of `check_file`."""
+    check_file(path, missing, most)
+    try:
+        return Path(path).read_bytes().decode()
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
 
 
 def read_json(path: str | Path, schema: Any = Any) -> Any:
-    """Read a JSON file as a `schema`: a type that `checked` takes.
-
-    Raises:
-        UserError: the file is missing, is not JSON, or holds something else.
-    """
-    text = read_text(path)
+    """Read a JSON file as a `schema`, a type that `checked` takes; UserError where it holds something else."""
     try:
-        value = json.loads(text)
+        value = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); remove it and run `dvc repro`") from None
     return checked(schema, value, str(path))
 
 
 def read_yaml(path: str | Path, schema: Any = Any, missing: str = "run from the top folder of the project") -> Any:
-    """Read a YAML file, as DVC reads it, as a `schema`; an empty one is an empty dict.
-
-    Raises:
-        UserError: the file is missing, `parse_yaml` refuses it, or it holds something else.
-    """
-    value = parse_yaml(read_text(path, MOST_YAML, missing), str(path))
+    """Read a YAML file by `parse_yaml` as a `schema`, a type that `checked` takes; an empty one is an empty dict."""
+    value = parse_yaml(read_text(path, missing, MOST_YAML), str(path))
     return checked(schema, {} if value is None else value, str(path))
 
 

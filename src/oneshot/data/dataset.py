@@ -5,16 +5,13 @@ The folder's bytes depend on nothing but the data, so that DVC sees the same out
 
 from __future__ import annotations
 
-import io
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from oneshot.common.errors import UserError
-from oneshot.common.files import read_json, unfinished, write_bytes, write_json
+from oneshot.common.files import check_file, read_json, unfinished, write_json
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -31,39 +28,18 @@ class Dataset:
 
 
 def save_dataset(folder: str | Path, dataset: Dataset) -> None:
-    """Write `dataset` to `folder`, replacing it as a whole: killed at any moment, no half-written folder is left there.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written.
-    """
-    folder = Path(folder)
-    try:
-        work = unfinished(folder)
-        try:
-            for name in _ARRAYS:
-                write_bytes(work / f"{name}.npy", _npy(getattr(dataset, name)))
-            write_json(work / "classes.json", dataset.class_names)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(work, folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(
-            f"{folder}: cannot be written ({reason}); free space or mend the permissions, then run again"
-        ) from None
+    """Write `dataset` to `folder`, replacing it as a whole: killed at any moment, no half-written folder is left there."""
+    with unfinished(Path(folder)) as work:
+        work.mkdir()
+        for name in _ARRAYS:
+            np.save(work / f"{name}.npy", np.ascontiguousarray(getattr(dataset, name)), allow_pickle=False)
+        write_json(work / "classes.json", dataset.class_names)
 
 
 def load_dataset(folder: str | Path) -> Dataset:
-    """Read what `save_dataset` wrote.
-
-    Raises:
-        UserError: a file is missing or damaged. That they fit each other, only the pipeline decides, which writes them.
-    """
-    folder = Path(folder)
-    arrays = {name: load_array(folder / f"{name}.npy") for name in _ARRAYS}
-    return Dataset(**arrays, class_names=read_json(folder / "classes.json", list[str]))
+    """Read what `save_dataset` wrote; UserError where a file is missing or damaged."""
+    arrays = {name: load_array(Path(folder, f"{name}.npy")) for name in _ARRAYS}
+    return Dataset(**arrays, class_names=read_json(Path(folder, "classes.json"), list[str]))
 
 
 def channel_statistics(images: np.ndarray, rows: np.ndarray) -> tuple[list[float], list[float]]:
@@ -86,19 +62,9 @@ def load_array(path: Path) -> np.ndarray:
     Raises:
         UserError: the file is missing or damaged.
     """
+    check_file(path)
     try:
-        array = np.lib.format.open_memmap(path, mode="r")  # never unpickles, whatever the file holds
-        if path.stat().st_size > array.offset + array.nbytes:
-            raise ValueError("more follows the array")
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run `dvc repro`, which makes it") from None
+        return np.asarray(np.lib.format.open_memmap(path, mode="r"))  # never unpickles, whatever the file holds
     except (ValueError, EOFError, TypeError, ArithmeticError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a whole npy file ({reason}); remove {path.parent} and run `dvc repro`") from None
-    return np.asarray(array)
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,11 +55,11 @@ def embed_all(params: EmbeddingStage, model: Path, data: Path, output: Path) -> 
     dataset = load_dataset(data)
     for part, images in (("train", dataset.train_images), ("test", dataset.test_images)):
         store, path = ImageStore(images, compute.device), output / f"{part}.npy"
-        work, shape = unfinished(path), (len(images), network.dimensions)
-        vectors = np.lib.format.open_memmap(work, mode="w+", dtype=np.float32, shape=shape)
         chunks = np.split(np.arange(len(images)), range(_CHUNK, len(images), _CHUNK))
-        for rows in tqdm(chunks, desc=f"{part} images", unit="thousand", mininterval=1):
-            with compute.forward_precision():
-                vectors[rows] = embed(network, store.batch(rows), params.evaluation.tta)
-        vectors.flush()
-        os.replace(work, path)
+        with unfinished(path) as work:
+            shape = (len(images), network.dimensions)
+            vectors = np.lib.format.open_memmap(work, mode="w+", dtype=np.float32, shape=shape)
+            for rows in tqdm(chunks, desc=f"{part} images", unit="thousand", mininterval=1):
+                with compute.forward_precision():
+                    vectors[rows] = embed(network, store.batch(rows), params.evaluation.tta)
+            vectors.flush()
