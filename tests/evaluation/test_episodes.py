@@ -83,7 +83,7 @@ def test_blocks_of_draws_and_kinds_of_arrays_do_not_matter(vectors, monkeypatch)
     supports, queries, classes = task(vectors)
     whole = few_shot_accuracy(supports, queries, classes, shots=2, seed=3)
     for block in (1, 3 * 25 * 2):
-        monkeypatch.setattr(episodes, "_BLOCK", block)
+        monkeypatch.setattr(episodes, "BLOCK", block)
         assert few_shot_accuracy(supports, queries, torch.from_numpy(classes), shots=2, seed=3) == whole
     equal = torch.stack([pool[:5] for pool in supports])
     whole = few_shot_accuracy(list(equal), queries, classes, shots=2, seed=3)
@@ -100,8 +100,8 @@ def test_ties_share():
     prototypes = torch.stack([torch.stack([east, east, north]), torch.stack([north, north, north])])
     queries = torch.stack([east, east, north])
     # First episode: halves for classes 0 and 1, all for 2; second: every query is a third right.
-    assert episode_accuracy(prototypes, queries, torch.tensor([0, 1, 2])).tolist() == [2 / 3, pytest.approx(1 / 3)]
-    assert episode_accuracy(prototypes, queries[:1], torch.tensor([2])).tolist() == [0, pytest.approx(1 / 3)]
+    assert episode_accuracy(prototypes, queries, torch.tensor([0, 1, 2])) == [2 / 3, pytest.approx(1 / 3)]
+    assert episode_accuracy(prototypes, queries[:1], torch.tensor([2])) == [0, pytest.approx(1 / 3)]
 
 
 def test_equal_supports_tie_wherever_they_stand():
@@ -150,14 +150,3 @@ def test_estimate_by_hand():
     assert found.mean == pytest.approx(0.5)
     assert found.ci95 == pytest.approx(12.706204736 * 0.1)  # Student's t for one degree of freedom
     assert found.accuracy() == {"accuracy": found.mean, "ci95": found.ci95}
-    with pytest.raises(ValueError, match="at least 2"):
-        estimate([0.5])
-
-
-def test_query_classes_must_fit():
-    supports, queries, classes = task(smooth)
-    for bad in (classes + 1, classes - 1):
-        with pytest.raises(ValueError, match=r"0\.\.2"):
-            few_shot_accuracy(supports, queries, bad, shots=1, seed=0)
-    with pytest.raises(ValueError, match="shape"):
-        few_shot_accuracy(supports, queries, classes[:-1], shots=1, seed=0)

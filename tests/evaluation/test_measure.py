@@ -168,7 +168,7 @@ def test_frozen_and_adapted_networks_get_the_same_episodes(measured):
     for draw in range(episodes.DRAWS):
         _, supports = context.adapted_to_episode(unseen, 5, draw)
         prototypes = torch.stack([prototype(context.embed_train(each)) for each in supports])
-        figures += episode_accuracy(prototypes[None], context.embed_test(rows), targets).tolist()
+        figures += episode_accuracy(prototypes[None], context.embed_test(rows), targets)
     assert metrics["unseen"]["five_shot"]["accuracy"] == pytest.approx(np.mean(figures))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,7 @@ from tqdm import tqdm
 
 from oneshot.evaluation.context import Classes, Context
 from oneshot.evaluation.episodes import episode_accuracy, estimate, prototype, shot_name
-from oneshot.evaluation.metrics import (
-    Scores,
-    Verification,
-    pair_similarities,
-    ranking_accuracy,
-    triplet_accuracy,
-    verification,
-)
+from oneshot.evaluation.metrics import Verification, pair_similarities, ranking_accuracy, triplet_accuracy
 from oneshot.evaluation.thresholds import some_seen_classes
 
 DRAWS = 5  # support sets of a class; all of its images are one set
@@ -36,37 +28,7 @@ class Outcome:
     def __init__(self, positives: Tensor, negatives: Tensor) -> None:
         one_class = np.zeros(len(positives), dtype=np.int64)
         (self.triplet_accuracy,) = triplet_accuracy(positives, one_class, negatives).values()
-        self.pairs: tuple[Scores, Scores] = pair_similarities(positives, one_class, negatives)
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """One adaptation to a class, measured; accuracies in 0..1.
-
-    Args:
-        label: of the class.
-        among: against the other classes of the group.
-        against_seen: against the seen classes, as the reference has it.
-        prototype_accuracy: how often an image of the class is nearer to the mean of the supports than one of another
-            class of the group; `..._frozen`: the same by the frozen network.
-    """
-
-    label: int
-    among: Outcome
-    against_seen: Outcome
-    prototype_accuracy: float
-    prototype_accuracy_frozen: float
-
-    def figures(self, threshold: float) -> dict[str, float]:
-        """What the table of classes shows of it."""
-        return {
-            "triplet_accuracy": self.among.triplet_accuracy,
-            "binary_accuracy": Verification(*self.among.pairs).binary_accuracy(threshold),
-            "reference_triplet_accuracy": self.against_seen.triplet_accuracy,
-            "reference_binary_accuracy": Verification(*self.against_seen.pairs).binary_accuracy(threshold),
-            "prototype_accuracy": self.prototype_accuracy,
-            "prototype_accuracy_frozen": self.prototype_accuracy_frozen,
-        }
+        self.pairs = Verification(*pair_similarities(positives, one_class, negatives))
 
 
 def measure_adapted(
@@ -74,26 +36,45 @@ def measure_adapted(
 ) -> tuple[Figures, list[dict[str, float]]]:
     """Adapted on K images (None: all) of each class of a group in turn, and on whole N-way K-shot support sets.
 
-    Returns the figures, and those of each class: means over the draws of its supports. The gain is that in triplet
-    accuracy over the frozen network, with an interval over classes.
+    `reference`: against the seen classes, as the reference has it, rather than against the others of the group. The
+    prototype accuracy is how often an image of the class is nearer to the mean of its supports than one of another
+    class of the group. The gain is that in triplet accuracy over the frozen network, with an interval over classes.
+
+    Returns:
+        The figures, and those of each class: means over the draws of its supports.
     """
-    done = _adaptations(context, group, shots)
-    tables = {label: [a.figures(threshold) for a in done if a.label == label] for label in group.labels_once}
+    seen_rows = context.test_rows(context.split.seen, NEGATIVES)
+    work = [(draw, label) for draw in range(DRAWS if shots else 1) for label in group.labels_once]
+    among, against_seen, rows = [], [], []
+    for draw, label in _progress(work, f"{group.name}, adapted on {shots or 'all'}"):
+        adapted, chosen = context.adapted_to_class(label, shots, draw)
+        mine, rest = (group.rows[side] for side in (group.labels == label, group.labels != label))
+        own, other = context.embed_test(mine, adapted), context.embed_test(rest, adapted)
+        among.append(Outcome(own, other))
+        against_seen.append(Outcome(own, context.embed_test(seen_rows, adapted)))
+        row = {
+            f"{prefix}{figure}": value
+            for prefix, outcome in (("", among[-1]), ("reference_", against_seen[-1]))
+            for figure, value in (
+                ("triplet_accuracy", outcome.triplet_accuracy),
+                ("binary_accuracy", outcome.pairs.binary_accuracy(threshold)),
+            )
+        }
+        frozen = prototype(context.embed_train(chosen)), context.embed_test(mine), context.embed_test(rest)
+        row["prototype_accuracy"] = ranking_accuracy(prototype(context.embed_train(chosen, adapted)), own, other)
+        row["prototype_accuracy_frozen"] = ranking_accuracy(*frozen)
+        rows.append(row)
     of_each_class = [
-        {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} for rows in tables.values()
+        {name: float(np.mean([row[name] for row in rows[place :: len(group.labels_once)]])) for name in rows[0]}
+        for place in range(len(group.labels_once))
     ]
-    frozen = triplet_accuracy(group.embeddings, group.labels).values()
-    gain = estimate([row["triplet_accuracy"] - before for row, before in zip(of_each_class, frozen, strict=True)])
-    figures = _together([a.among for a in done], threshold) | {
-        "gain": gain.mean,
-        "gain_ci95": gain.ci95,
-        "prototype_accuracy": float(np.mean([a.prototype_accuracy for a in done])),
-        "prototype_accuracy_frozen": float(np.mean([a.prototype_accuracy_frozen for a in done])),
-    }
+    before = triplet_accuracy(group.embeddings, group.labels).values()
+    gain = estimate([row["triplet_accuracy"] - frozen for row, frozen in zip(of_each_class, before, strict=True)])
+    figures = _together(among, threshold) | {"gain": gain.mean, "gain_ci95": gain.ci95}
+    figures |= {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key.startswith("prototype")}
     if shots:
         figures[shot_name(shots)] = _episodes(context, group, shots)
-    reference = _together([a.against_seen for a in done], threshold)
-    return {group.name: figures, f"{group.name}_reference": reference}, of_each_class
+    return {group.name: figures, f"{group.name}_reference": _together(against_seen, threshold)}, of_each_class
 
 
 def measure_adapted_seen(context: Context, seen: Classes, threshold: float) -> Figures:
@@ -107,28 +88,11 @@ def measure_adapted_seen(context: Context, seen: Classes, threshold: float) -> F
     return _together(outcomes, threshold)
 
 
-def _adaptations(context: Context, group: Classes, shots: int | None) -> list[Adaptation]:
-    seen_rows = context.test_rows(context.split.seen, NEGATIVES)
-    work = [(draw, label) for draw in range(DRAWS if shots else 1) for label in group.labels_once]
-    done = []
-    for draw, label in _progress(work, f"{group.name}, adapted on {shots or 'all'}"):
-        adapted, chosen = context.adapted_to_class(label, shots, draw)
-        mine, rest = (group.rows[side] for side in (group.labels == label, group.labels != label))
-        own, other = context.embed_test(mine, adapted), context.embed_test(rest, adapted)
-        nearest = ranking_accuracy(prototype(context.embed_train(chosen, adapted)), own, other)
-        frozen = prototype(context.embed_train(chosen)), context.embed_test(mine), context.embed_test(rest)
-        against_seen = Outcome(own, context.embed_test(seen_rows, adapted))
-        done.append(Adaptation(label, Outcome(own, other), against_seen, nearest, ranking_accuracy(*frozen)))
-    return done
-
-
 def _together(outcomes: list[Outcome], threshold: float) -> Figures:
     """Figures as `measure` has them for the frozen network; one threshold, and one ROC curve, for all outcomes."""
-    same, different = (np.concatenate(side) for side in zip(*(outcome.pairs for outcome in outcomes), strict=True))
-    return {
-        "triplet_accuracy": float(np.mean([outcome.triplet_accuracy for outcome in outcomes])),
-        **verification(Verification(same, different, copy=False), threshold),
-    }
+    pairs = [outcome.pairs for outcome in outcomes]
+    every = Verification(np.concatenate([p.same for p in pairs]), np.concatenate([p.different for p in pairs]))
+    return {"triplet_accuracy": float(np.mean([o.triplet_accuracy for o in outcomes])), **every.figures(threshold)}
 
 
 def _episodes(context: Context, group: Classes, shots: int) -> dict[str, float]:
@@ -138,7 +102,7 @@ def _episodes(context: Context, group: Classes, shots: int) -> dict[str, float]:
         adapted, supports = context.adapted_to_episode(group.labels_once, shots, draw)
         prototypes = torch.stack([prototype(context.embed_train(rows, adapted)) for rows in supports])
         queries = context.embed_test(group.rows, adapted)
-        accuracies += episode_accuracy(prototypes[None], queries, targets).tolist()
+        accuracies += episode_accuracy(prototypes[None], queries, targets)
     return estimate(accuracies).accuracy()
 
 

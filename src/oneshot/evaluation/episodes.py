@@ -16,12 +16,11 @@ from scipy.special import stdtrit  # of scipy.stats.t, which takes half a second
 from torch import Tensor
 
 from oneshot.data.sampling import random_stream
-from oneshot.evaluation.metrics import Labels, on_grid, similarities
+from oneshot.evaluation.metrics import BLOCK, Labels, on_grid, similarities
 
 HEADLINE_SHOTS = (1, 5)  # numbers of supports that are always measured
 DRAWS = 200  # of supports, where all classes of a group are told apart
 EPISODES, WAYS, QUERIES = 2000, 5, 15  # small episodes, their classes, and queries of each class: as papers have it
-_BLOCK = 2**22  # similarities computed at a time: 32 MiB in float64
 
 
 class Estimate(NamedTuple):
@@ -52,15 +51,12 @@ def few_shot_accuracy(
     sizes = [len(pool) for pool in supports]
     chosen = [draw_supports(sizes, shots, draw, seed) for draw in range(DRAWS)]
     by_class = [torch.from_numpy(np.stack(rows)) for rows in zip(*chosen, strict=True)]  # N of (DRAWS, shots)
-    per_draw = []
-    step = max(1, _BLOCK // (len(sizes) * max(1, len(queries), shots * queries.shape[1])))
+    accuracies: list[float] = []
+    step = max(1, BLOCK // (len(sizes) * max(1, len(queries), shots * queries.shape[1])))
     for first in range(0, DRAWS, step):
-        prototypes = torch.stack(
-            [prototype(pool[rows[first : first + step]]) for pool, rows in zip(supports, by_class, strict=True)],
-            dim=1,
-        )
-        per_draw.append(episode_accuracy(prototypes, queries, query_classes))
-    return estimate(np.concatenate(per_draw))
+        drawn = (pool[rows[first : first + step]] for pool, rows in zip(supports, by_class, strict=True))
+        accuracies += episode_accuracy(torch.stack(list(map(prototype, drawn)), dim=1), queries, query_classes)
+    return estimate(accuracies)
 
 
 def sampled_episodes(pool: Sequence[Tensor], shots: int, seed: int) -> Estimate:
@@ -83,7 +79,7 @@ def sampled_episodes(pool: Sequence[Tensor], shots: int, seed: int) -> Estimate:
         drawn = [pool[label][random.choice(sizes[label], shots + queries, replace=False)] for label in classes]
         prototypes = prototype(torch.stack([vectors[:shots] for vectors in drawn]))
         rest = torch.cat([vectors[shots:] for vectors in drawn])
-        accuracies += episode_accuracy(prototypes[None], rest, query_classes).tolist()
+        accuracies += episode_accuracy(prototypes[None], rest, query_classes)
     return estimate(accuracies)
 
 
@@ -98,11 +94,10 @@ def prototype(supports: Tensor) -> Tensor:
 
     The sum is exact, so that the order of the supports is of no account; opposite supports give zeros.
     """
-    total = on_grid(supports.flatten(0, -2)).view(supports.shape).sum(dim=-2)
-    return torch.nn.functional.normalize(total, dim=-1).float()
+    return torch.nn.functional.normalize(on_grid(supports).sum(dim=-2), dim=-1).float()
 
 
-def episode_accuracy(prototypes: Tensor, queries: Tensor, query_classes: Labels) -> NDArray[np.float64]:
+def episode_accuracy(prototypes: Tensor, queries: Tensor, query_classes: Labels) -> list[float]:
     """Share of queries nearest to the prototype of their own class, for each of E episodes.
 
     Where k prototypes are equally near, the right one among them, the query counts 1/k.
@@ -113,28 +108,22 @@ def episode_accuracy(prototypes: Tensor, queries: Tensor, query_classes: Labels)
         query_classes: (Q,) in 0..N-1.
 
     Returns:
-        (E,) float64 in 0..1.
+        E accuracies in 0..1.
     """
     episodes, classes, _ = prototypes.shape
-    targets = torch.from_numpy(np.asarray(query_classes).astype(np.int64))
-    if targets.shape != (len(queries),):
-        raise ValueError(f"query_classes must have shape ({len(queries)},), not {tuple(targets.shape)}")
-    if targets.min() < 0 or targets.max() >= classes:
-        raise ValueError(f"query_classes must be in 0..{classes - 1}")
+    targets = torch.as_tensor(query_classes)
     cosines = similarities(on_grid(queries), on_grid(prototypes.flatten(0, 1))).view(-1, episodes, classes)
     nearest = cosines == cosines.amax(dim=-1, keepdim=True)
     right = nearest.gather(-1, targets.view(-1, 1, 1).expand(-1, episodes, 1)).squeeze(-1)
-    shares = right.double() / nearest.sum(dim=-1)
-    return shares.mean(dim=0).numpy()
+    shares: list[float] = (right.double() / nearest.sum(dim=-1)).mean(dim=0).tolist()
+    return shares
 
 
 def estimate(figures: ArrayLike) -> Estimate:
     """Mean of (E,) figures, E >= 2, and the half-width of Student's 95 % interval of that mean."""
-    values = np.asarray(figures, dtype=np.float64)
-    if values.ndim != 1 or len(values) < 2:
-        raise ValueError(f"figures must be at least 2 numbers, not of shape {values.shape}")
-    error = stdev(values.tolist()) / len(values) ** 0.5  # exact: 0 where all agree
-    return Estimate(mean(values.tolist()), float(stdtrit(len(values) - 1, 0.975)) * error)
+    values = np.asarray(figures, dtype=np.float64).tolist()
+    error = stdev(values) / len(values) ** 0.5  # exact: 0 where all agree
+    return Estimate(mean(values), float(stdtrit(len(values) - 1, 0.975)) * error)
 
 
 def shot_name(shots: int) -> str:

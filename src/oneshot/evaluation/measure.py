@@ -14,13 +14,7 @@ from oneshot.evaluation.adapted import measure_adapted, measure_adapted_seen
 from oneshot.evaluation.calibration import Calibration, roc_table
 from oneshot.evaluation.context import Classes, Context
 from oneshot.evaluation.episodes import HEADLINE_SHOTS, few_shot_accuracy, sampled_episodes, shot_name
-from oneshot.evaluation.metrics import (
-    Verification,
-    binary_accuracy_per_class,
-    measure,
-    pair_similarities,
-    triplet_accuracy,
-)
+from oneshot.evaluation.metrics import Verification, measure, pair_similarities, triplet_accuracy
 from oneshot.evaluation.near_duplicates import near_duplicates
 
 Figures = dict[str, Any]
@@ -41,8 +35,7 @@ def evaluate(context: Context, thresholds: dict[str, Any]) -> tuple[Figures, lis
         held_out.append(context.classes("unseen", split.unseen))
     for group in held_out:
         figures[group.name] = measure(group.embeddings, group.labels, threshold) | _episodes(context, group)
-        reference = measure(group.embeddings, group.labels, threshold, seen.embeddings)
-        figures[f"{group.name}_reference"] = reference
+        figures[f"{group.name}_reference"] = measure(group.embeddings, group.labels, threshold, seen.embeddings)
     figures |= _without_near_duplicates(context, [seen, *held_out], threshold)
     table = _per_class(context, held_out[-1], threshold)
     # What one threshold for each class could at most bring.
@@ -57,7 +50,7 @@ def evaluate(context: Context, thresholds: dict[str, Any]) -> tuple[Figures, lis
             row |= {f"{name}_{figure}": round(value, 6) for figure, value in more.items()}
     if context.shots:
         figures["adapted_seen_all"] = measure_adapted_seen(context, seen, thresholds["adapted_all"]["threshold"])
-    pairs = Verification(*pair_similarities(held_out[-1].embeddings, held_out[-1].labels), copy=False)
+    pairs = Verification(*pair_similarities(held_out[-1].embeddings, held_out[-1].labels))
     return figures, table, roc_table(pairs, Calibration(**thresholds["frozen"]))
 
 
@@ -96,18 +89,14 @@ def _without_near_duplicates(context: Context, groups: list[Classes], threshold:
 
 def _per_class(context: Context, group: Classes, threshold: float) -> list[Figures]:
     """The table that the reference prints: a row for each class, negatives among the group's classes."""
-    triplets = triplet_accuracy(group.embeddings, group.labels)
-    binaries = binary_accuracy_per_class(group.embeddings, group.labels, threshold)
     table = []
-    for label in group.labels_once:
+    for label, triplets in triplet_accuracy(group.embeddings, group.labels).items():
         mine, rest = (group.embeddings[side] for side in (group.labels == label, group.labels != label))
-        own = Verification(*pair_similarities(mine, np.zeros(len(mine), dtype=np.int64), rest)).best()[0]
-        table.append(
-            {
-                "class": context.names[label],
-                "triplet_accuracy": round(triplets[label], 6),
-                "binary_accuracy": round(binaries[label], 6),
-                "binary_accuracy_own_threshold": round(own, 6),
-            }
-        )
+        pairs = Verification(*pair_similarities(mine, np.zeros(len(mine), dtype=np.int64), rest))
+        figures = {
+            "triplet_accuracy": triplets,
+            "binary_accuracy": pairs.binary_accuracy(threshold),
+            "binary_accuracy_own_threshold": pairs.best()[0],
+        }
+        table.append({"class": context.names[label]} | {key: round(value, 6) for key, value in figures.items()})
     return table

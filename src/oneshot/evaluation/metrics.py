@@ -7,9 +7,7 @@ whatever the order of images or the size of blocks. Memory stays near that of th
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -23,12 +21,11 @@ Labels = Tensor | NDArray[np.integer]
 
 REFERENCE_THRESHOLD = 0.7  # which nobody calibrated: measured beside the calibrated one
 _GRID = 2.0**26
-_BLOCK = 2**22  # similarities computed at a time: 32 MiB in float64
-_SMALL = 2**16  # scores that are sorted before threads have started
+BLOCK = 2**22  # similarities computed at a time: 32 MiB in float64
 
 
 def on_grid(embeddings: Tensor) -> Tensor:
-    """Round to multiples of 2^-26, in float64: (N, D) unit vectors in and out.
+    """Round to multiples of 2^-26, in float64: unit vectors (..., D) in and out; zeros may be among them.
 
     Products of such coordinates are multiples of 2^-52, and sums of them stay below 2, so float64 adds
     them without any rounding: matrix products are exact, in whatever order a library adds. The rounding
@@ -36,20 +33,13 @@ def on_grid(embeddings: Tensor) -> Tensor:
 
     Raises:
         UserError: NaN or infinity among the embeddings.
-        ValueError: not a matrix of unit vectors (zero vectors pass: their cosine counts as 0).
     """
-    if embeddings.ndim != 2:
-        raise ValueError(f"embeddings must have shape (N, D), not {tuple(embeddings.shape)}")
     if not torch.isfinite(embeddings).all():
         raise UserError(
             "embeddings: found NaN or infinity: the training diverged; "
             "lower classic.learning_rate, reptile.inner_learning_rate or adaptation.learning_rate"
         )
-    exact = embeddings.double().mul(_GRID).round_().div_(_GRID)
-    norms = exact.square().sum(dim=1).sqrt()
-    if (((norms - 1).abs() > 1e-3) & (norms > 0)).any():
-        raise ValueError("embeddings must be unit vectors")
-    return exact
+    return embeddings.double().mul(_GRID).round_().div_(_GRID)
 
 
 def similarities(left: Tensor, right: Tensor) -> Tensor:
@@ -64,28 +54,23 @@ def triplet_accuracy(anchors: Tensor, labels: Labels, negatives: Tensor | None =
     class. Ties count half. The figure of a group of classes is the mean of the values.
 
     Args:
-        anchors: (N, D) unit vectors.
+        anchors: (N, D) unit vectors, at least 2 of a class.
         labels: (N,) whole numbers.
         negatives: (M, D) unit vectors of other classes, all of them taken as negatives; None: the anchors
             with other labels.
 
     Returns:
         label -> accuracy in 0..1, by ascending label.
-
-    Raises:
-        UserError: a class with one image; one class and no `negatives`.
     """
-    return {
-        label: _triplets_won(positives, others)
-        for label, positives, others in _against_others(anchors, labels, negatives)
-    }
+    return {label: _triplets_won(own, others) for label, own, others in _classes(anchors, labels, negatives, torch.ne)}
 
 
 def _triplets_won(anchors: Tensor, negatives: Tensor) -> float:
     half_wins = 0
     for first, block in _blocks(anchors, len(anchors) + len(negatives)):
-        positive = _without_self(similarities(block, anchors), first)
-        negative = torch.from_numpy(_sort_parallel(similarities(block, negatives).numpy()))
+        positive = similarities(block, anchors)
+        positive.diagonal(first).fill_(-torch.inf)  # an anchor beside itself never wins
+        negative = torch.from_numpy(np.sort(similarities(block, negatives).numpy()))
         for tied_too in (False, True):  # a negative below the positive counts twice, an equal one once
             half_wins += int(torch.searchsorted(negative, positive, right=tied_too).sum())
     return half_wins / (2 * len(anchors) * (len(anchors) - 1) * len(negatives))
@@ -96,27 +81,6 @@ def ranking_accuracy(query: Tensor, positives: Tensor, negatives: Tensor) -> flo
     exact = on_grid(query[None])
     nearness = [similarities(exact, on_grid(vectors)).numpy()[0] for vectors in (positives, negatives)]
     return Verification(*nearness).roc_auc()
-
-
-def binary_accuracy_per_class(
-    anchors: Tensor, labels: Labels, threshold: float, negatives: Tensor | None = None
-) -> dict[int, float]:
-    """For each class, (TPR + TNR) / 2 where a pair is called same if its cosine >= threshold.
-
-    TPR is over all pairs of two images of the class, TNR over all pairs of one image of the class and one
-    of another class. Arguments, result and errors are those of `triplet_accuracy`.
-    """
-    lowest = _float32_at_least(threshold)
-    accuracies = {}
-    for label, positives, others in _against_others(anchors, labels, negatives):
-        accepted_same = accepted_different = 0
-        for first, block in _blocks(positives, len(positives) + len(others)):
-            accepted_same += int((_without_self(similarities(block, positives), first) >= lowest).sum())
-            accepted_different += int((similarities(block, others) >= lowest).sum())
-        same_pairs = len(positives) * (len(positives) - 1)  # each counted from both sides
-        different_pairs = len(positives) * len(others)
-        accuracies[label] = (accepted_same / same_pairs + 1 - accepted_different / different_pairs) / 2
-    return accuracies
 
 
 def pair_similarities(anchors: Tensor, labels: Labels, negatives: Tensor | None = None) -> tuple[Scores, Scores]:
@@ -132,42 +96,30 @@ def pair_similarities(anchors: Tensor, labels: Labels, negatives: Tensor | None 
         same, different: 1-D float32, in no particular order.
 
     Raises:
-        UserError: no class with two images; one class and no `negatives`; pairs that do not fit into memory.
+        UserError: pairs that do not fit into memory.
     """
-    rows, others, classes = _by_class(anchors, labels, negatives)
-    sizes = np.array([stop - start for _, start, stop in classes])
-    rivals = np.array([len(rows) - stop if others is None else len(others) for *_, stop in classes])
-    # Filled piece by piece: to join pieces would take their memory twice.
-    counts = int((sizes * (sizes - 1) // 2).sum()), int((sizes * rivals).sum())
-    try:
+    _, sizes = torch.as_tensor(labels).unique(return_counts=True)
+    counts = [int(sizes.square().sum() - len(anchors)) // 2, int(len(anchors) ** 2 - sizes.square().sum()) // 2]
+    if negatives is not None:
+        counts[1] = len(anchors) * len(negatives)
+    try:  # and fill them piece by piece: to join pieces would take their memory twice
         same, different = (np.empty(count, dtype=np.float32) for count in counts)
     except MemoryError:
         raise UserError(
-            f"{len(rows):,} images of {len(classes)} classes: found {sum(counts):,} pairs, of 4 bytes each, which must "
-            "fit into memory; close other programs, lower split.calibration_images or take fewer test images"
+            f"{len(anchors):,} images of {len(sizes)} classes: found {sum(counts):,} pairs, of 4 bytes each, which "
+            "must fit into memory; close other programs, lower split.calibration_images or take fewer test images"
         ) from None
-    if not len(same):
-        raise UserError(f"labels: found one image in each of {len(classes)} classes; pairs need a class with 2")
     filled_same = filled_different = 0
-    for _, start, stop in classes:
-        later = rows[stop:] if others is None else others
-        for first, block in _blocks(rows[start:stop], len(rows) + len(later)):
-            within = similarities(block, rows[start + first : stop]).numpy()
+    for _, own, others in _classes(anchors, labels, negatives, torch.gt):
+        for first, block in _blocks(own, len(own) + len(others)):
+            within = similarities(block, own[first:]).numpy()
             found = within[np.triu_indices(len(block), 1, within.shape[1])]
             same[filled_same : filled_same + len(found)] = found
             filled_same += len(found)
-            across = similarities(block, later).numpy().ravel()
+            across = similarities(block, others).numpy().ravel()
             different[filled_different : filled_different + len(across)] = across
             filled_different += len(across)
     return same, different
-
-
-class RocPoints(NamedTuple):
-    """A thinned ROC curve: rates (P,) float64, thresholds (P,) float32, by falling threshold."""
-
-    fpr: NDArray[np.float64]
-    tpr: NDArray[np.float64]
-    threshold: Scores
 
 
 class Verification:
@@ -175,19 +127,17 @@ class Verification:
 
     A pair is called same if its similarity >= threshold. TPR is the share of same pairs called same, FPR
     that of different pairs, FNR = 1 - TPR, TNR = 1 - FPR. All is counted in whole numbers and divided once.
-    The scores are copied and sorted once (O(n log n)); a threshold then costs two binary searches.
+    The scores are sorted once (O(n log n)); a threshold then costs two binary searches.
 
     Args:
-        same, different: 1-D similarities of same and of different pairs, as float32.
-        copy: False sorts the given arrays themselves, which saves their memory.
-
-    Raises:
-        UserError: no same or no different pair, or NaN among them.
+        same, different: 1-D similarities of same and of different pairs, at least one of each. An array of float32 is
+            sorted itself, which saves its memory.
     """
 
-    def __init__(self, same: ArrayLike, different: ArrayLike, copy: bool = True) -> None:
-        self.same = _sorted_scores("same", same, copy)
-        self.different = _sorted_scores("different", different, copy)
+    def __init__(self, same: ArrayLike, different: ArrayLike) -> None:
+        self.same, self.different = (np.asarray(scores, dtype=np.float32) for scores in (same, different))
+        self.same.sort()
+        self.different.sort()
 
     def accepted(self, thresholds: Scores) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many same and how many different pairs are called same at float32 thresholds, of their shape."""
@@ -223,28 +173,30 @@ class Verification:
 
     def equal_error_rate(self) -> float:
         """(FPR + FNR) / 2 at the threshold where |FPR - FNR| is smallest; of two such, at the higher one."""
-        # FNR - FPR grows with every score that the threshold passes: two neighbouring scores enclose 0.
-        below: list[np.float32] = []
-        above = [np.float32(np.inf)]
+        # FNR - FPR grows with every score that the threshold passes: neighbouring scores enclose 0.
+        near = [np.float32(np.inf)]
         for scores in (self.same, self.different):
             crossing = bisect_left(scores, 0, key=self._imbalance)
-            below.extend(scores[crossing - 1 : crossing] if crossing else [])
-            above.extend(scores[crossing : crossing + 1])
-        nearest = min(min(above), max(below), key=lambda threshold: abs(self._imbalance(threshold)))
+            near.extend(scores[max(0, crossing - 1) : crossing + 1])
+        nearest = min(sorted(near, reverse=True), key=lambda threshold: abs(self._imbalance(threshold)))
         tpr, fpr = self.rates(np.asarray(nearest))
         return float((fpr + 1 - tpr) / 2)
 
     def _imbalance(self, threshold: np.float32) -> int:
         """FNR - FPR, as a whole number: times the number of same and of different pairs."""
-        rejected_same = int(np.searchsorted(self.same, threshold))
-        accepted_different = len(self.different) - int(np.searchsorted(self.different, threshold))
-        return rejected_same * len(self.different) - accepted_different * len(self.same)
+        accepted_same, accepted_different = map(int, self.accepted(np.asarray(threshold)))
+        return (len(self.same) - accepted_same) * len(self.different) - accepted_different * len(self.same)
 
-    def roc_points(self, points: int = 400, also: Sequence[float] = ()) -> RocPoints:
+    def roc_points(
+        self, points: int = 400, also: Sequence[float] = ()
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], Scores]:
         """At most `points` (9 or more) points of the ROC curve, and those at the thresholds `also`, for plots.
 
         They are exact, evenly spaced along both rates and, for the corner at (0, 0), also along their
         logarithms; the first is (0, 0), the last (1, 1).
+
+        Returns:
+            FPR, TPR and threshold, (P,) each, by falling threshold.
         """
         chosen = [np.nextafter(max(self.same[-1], self.different[-1]), np.float32(np.inf))]
         for scores in (self.same, self.different):
@@ -254,101 +206,43 @@ class Verification:
         chosen.extend(_float32_at_least(threshold) for threshold in also)
         thresholds = np.unique(np.array(chosen, dtype=np.float32))[::-1]
         tpr, fpr = self.rates(thresholds)
-        return RocPoints(fpr, tpr, thresholds)
+        return fpr, tpr, thresholds
 
-
-def verification(pairs: Verification, threshold: float) -> dict[str, float]:
-    """Verification figures of same and different pairs, each a fraction of 1.
-
-    Returns:
-        binary_accuracy: (TPR + TNR) / 2 at `threshold`.
-        binary_accuracy_fixed: the same at `REFERENCE_THRESHOLD`.
-        binary_accuracy_best: the highest value any threshold could give.
-        roc_auc, equal_error_rate: as in `Verification`.
-    """
-    return {
-        "binary_accuracy": pairs.binary_accuracy(threshold),
-        "binary_accuracy_fixed": pairs.binary_accuracy(REFERENCE_THRESHOLD),
-        "binary_accuracy_best": pairs.best()[0],
-        "roc_auc": pairs.roc_auc(),
-        "equal_error_rate": pairs.equal_error_rate(),
-    }
+    def figures(self, threshold: float) -> dict[str, float]:
+        """Each a fraction of 1: binary accuracy at `threshold`, the reference's and the best one, AUC, equal errors."""
+        return {
+            "binary_accuracy": self.binary_accuracy(threshold),
+            "binary_accuracy_fixed": self.binary_accuracy(REFERENCE_THRESHOLD),
+            "binary_accuracy_best": self.best()[0],
+            "roc_auc": self.roc_auc(),
+            "equal_error_rate": self.equal_error_rate(),
+        }
 
 
 def measure(embeddings: Tensor, labels: Labels, threshold: float, negatives: Tensor | None = None) -> dict[str, float]:
-    """All figures of one group of classes: the mean `triplet_accuracy`, and `verification` of all pairs.
+    """All figures of one group of classes: the mean `triplet_accuracy`, and `Verification.figures` of all pairs.
 
-    Arguments and errors are those of `triplet_accuracy`; 10,000 embeddings (50 million pairs) take seconds.
+    Arguments are those of `triplet_accuracy`; 10,000 embeddings (50 million pairs) take seconds.
     """
     triplets = triplet_accuracy(embeddings, labels, negatives)
-    pairs = Verification(*pair_similarities(embeddings, labels, negatives), copy=False)
-    return {"triplet_accuracy": float(np.mean(list(triplets.values()))), **verification(pairs, threshold)}
+    pairs = Verification(*pair_similarities(embeddings, labels, negatives))
+    return {"triplet_accuracy": float(np.mean(list(triplets.values()))), **pairs.figures(threshold)}
 
 
-def _by_class(
-    anchors: Tensor, labels: Labels, negatives: Tensor | None
-) -> tuple[Tensor, Tensor | None, list[tuple[int, int, int]]]:
-    """Anchors on the grid, one class after another; negatives on the grid; (label, start, stop) of each class."""
-    labels = np.asarray(labels)
-    if labels.shape != (len(anchors),):
-        raise ValueError(f"labels must have shape ({len(anchors)},), not {labels.shape}")
-    if negatives is not None and not len(negatives):
-        raise UserError("negatives: found no image; at least 1 is needed")
-    order = np.argsort(labels, kind="stable")
-    names, starts = np.unique(labels[order], return_index=True)
-    if len(names) < (2 if negatives is None else 1):
-        raise UserError(f"labels: found {len(names)} class(es); telling classes apart needs at least 2")
-    stops = [*starts[1:].tolist(), len(labels)]
-    classes = list(zip(names.tolist(), starts.tolist(), stops, strict=True))
-    rows = on_grid(anchors)[torch.from_numpy(order)]
-    return rows, None if negatives is None else on_grid(negatives), classes
-
-
-def _against_others(anchors: Tensor, labels: Labels, negatives: Tensor | None) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield each class as (label, its rows, the rows of its negatives)."""
-    rows, others, classes = _by_class(anchors, labels, negatives)
-    for label, start, stop in classes:
-        if stop - start < 2:
-            raise UserError(f"class {label}: found 1 image; an anchor and a positive need at least 2")
-        yield label, rows[start:stop], torch.cat([rows[:start], rows[stop:]]) if others is None else others
+def _classes(
+    anchors: Tensor, labels: Labels, negatives: Tensor | None, rivals: Callable[[Tensor, int], Tensor]
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield each class as (label, its rows, the negatives or else the rows of its rivals by label), on the grid."""
+    rows, labels = on_grid(anchors), torch.as_tensor(labels)
+    given = None if negatives is None else on_grid(negatives)
+    for label in labels.unique().tolist():
+        yield label, rows[labels == label], rows[rivals(labels, label)] if given is None else given
 
 
 def _blocks(rows: Tensor, columns: int) -> Iterator[tuple[int, Tensor]]:
     """Cut rows into (first row, block) such that a block times `columns` similarities fit into memory."""
-    size = max(1, _BLOCK // columns)
+    size = max(1, BLOCK // columns)
     return ((first, rows[first : first + size]) for first in range(0, len(rows), size))
-
-
-def _without_self(block: Tensor, first: int) -> Tensor:
-    """Put the pairs of an image with itself, at (i, first + i), below every other pair; in place."""
-    block.diagonal(first).fill_(-torch.inf)
-    return block
-
-
-def _sorted_scores(name: str, scores: ArrayLike, copy: bool) -> Scores:
-    values = np.array(scores, dtype=np.float32, copy=copy or None)
-    if values.ndim != 1 or not len(values):
-        raise UserError(f"{name} pairs: found none; at least 1 is needed: 2 images of a class, and 2 classes")
-    values.partition(np.array(_cuts(len(values)), dtype=np.intp))  # parts in order, to be sorted each on its own
-    if np.isnan(_sort_parallel(values)[-1]):
-        raise UserError(f"{name} pairs: found NaN; similarities must be numbers")
-    return values
-
-
-def _cuts(count: int) -> list[int]:
-    parts = torch.get_num_threads()
-    return [count * part // parts for part in range(1, parts)]
-
-
-def _sort_parallel(values: Scores) -> Scores:
-    """Sort along the last axis, in place: parts of the first axis in one thread each."""
-    parts = np.split(values, _cuts(len(values)))
-    if len(parts) == 1 or values.size < _SMALL:
-        values.sort()
-        return values
-    with ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(np.ndarray.sort, parts))
-    return values
 
 
 def _float32_at_least(threshold: float) -> np.float32:

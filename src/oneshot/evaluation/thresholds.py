@@ -40,7 +40,7 @@ def calibrate_thresholds(context: Context) -> tuple[dict[str, Any], list[dict[st
     """
     params, split = context.params, context.split
     seen_rows, seen_labels = seen_calibration_images(split)
-    pairs = Verification(*pair_similarities(context.embed_train(seen_rows), seen_labels), copy=False)
+    pairs = Verification(*pair_similarities(context.embed_train(seen_rows), seen_labels))
     thresholds = {"frozen": calibrate(pairs, params.threshold.criterion, params.threshold.target_fpr)}
     roc = roc_table(pairs, thresholds["frozen"])
 
@@ -54,5 +54,5 @@ def calibrate_thresholds(context: Context) -> tuple[dict[str, Any], list[dict[st
         parts[name].append(pair_similarities(positives, np.full(len(positives), label), negatives))
     for name, found in parts.items():
         same, different = (np.concatenate(side) for side in zip(*found, strict=True))
-        thresholds[name] = calibrate(Verification(same, different, copy=False), "balanced")
+        thresholds[name] = calibrate(Verification(same, different), "balanced")
     return {name: threshold._asdict() for name, threshold in thresholds.items()}, roc
