@@ -6,35 +6,29 @@ Nothing from outside is used before its md5 matches, and only verified files eve
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.client
-import io
 import lzma
 import os
 import posixpath
-import shutil
-import struct
+import re
 import tarfile
 import urllib.error
 import urllib.parse
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from oneshot.common.errors import UserError
-from oneshot.common.files import md5
+from oneshot.common.files import md5, unfinished
 from oneshot.common.lock import only_one
 
 SOURCE = "ONESHOT_DATA_SOURCE"  # environment variable: where to get the files instead of the original address
 TIMEOUT = 30  # seconds that a server may stay silent
 SIZE_LIMIT = 2**30  # bytes of a download and of what it unpacks to: above it, it is no data set of ours
-CHUNK = 2**16  # bytes; small, since a hostile archive makes a thousand times as much of them
-XZ_MEMORY = 2**29  # bytes that unpacking may claim; `xz -9` needs 2**26
 
 
 @dataclass(frozen=True)
@@ -66,6 +60,7 @@ def obtain(published: Published, raw: Path, source: str | None) -> Path:
 
     Raises:
         UserError: naming the source, what is wrong with it, and what to do.
+        OSError: the disk is full, or `raw` cannot be written.
     """
     kept = raw / published.folder
     if not _mistake(kept, published.files):
@@ -80,22 +75,22 @@ def obtain(published: Published, raw: Path, source: str | None) -> Path:
         return folder
     if not remote and not os.path.isfile(local):
         raise _refusal(source, "no such file or folder")
-    with _workspace(raw, published.folder) as work:
+    with only_one(raw / f".{published.folder}.lock", waits=True):
         if not _mistake(kept, published.files):  # another process has got them meanwhile
             return kept
-        urls, unfinished = [source] if source else published.urls, work / published.folder
-        if not remote:
-            _unpack(local, work, published, local)
-        elif published.archive_md5:
-            shown = _download_first(urls, None if source else published.archive_md5, work / "archive")
-            _unpack(work / "archive", work, published, shown)
-        else:
-            unfinished.mkdir()
-            for name, expected in published.files.items():
-                _download_first([f"{url.rstrip('/')}/{name}" for url in urls], expected, unfinished / name)
-        if kept.exists():
-            shutil.rmtree(kept)  # what an earlier call left is wrong by now
-        os.replace(unfinished, kept)
+        with unfinished(kept) as work:
+            work.mkdir()
+            urls = [source] if source else published.urls
+            if not remote:
+                _unpack(local, work, published, local)
+            elif published.archive_md5:
+                archive = work / "archive"
+                shown = _download(urls, None if source else published.archive_md5, archive)
+                _unpack(archive, work, published, shown)
+                archive.unlink()
+            else:
+                for name, expected in published.files.items():
+                    _download([f"{url.rstrip('/')}/{name}" for url in urls], expected, work / name)
     return kept
 
 
@@ -119,24 +114,7 @@ def _refusal(what: object, why: str) -> UserError:
     return UserError(" ".join(f"{what}: {why}; {todo}".split()))
 
 
-@contextlib.contextmanager
-def _workspace(raw: Path, name: str) -> Iterator[Path]:
-    """A folder in `raw` for the unfinished files of one process at a time, gone afterwards whatever happens."""
-    work = raw / f".unfinished-{name}"
-    try:
-        with only_one(raw / f".{name}.lock", waits=True):
-            shutil.rmtree(work, ignore_errors=True)  # a killed run's
-            work.mkdir()
-            try:
-                yield work
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
-    except OSError as error:
-        where, reason = error.filename or raw, error.strerror or error
-        raise UserError(f"{where}: {reason}; free space or mend the permissions, then run again") from None
-
-
-def _download_first(urls: list[str], expected: str | None, target: Path) -> str:
+def _download(urls: list[str], expected: str | None, target: Path) -> str:
     """Download a file from the first of several addresses that serves it.
 
     Args:
@@ -150,7 +128,11 @@ def _download_first(urls: list[str], expected: str | None, target: Path) -> str:
     """
     for place, url in enumerate(urls, start=1):
         try:
-            _download(url, target)
+            with open(target, "wb") as file:
+                for chunk in _received(url):
+                    file.write(chunk)
+                    if file.tell() > SIZE_LIMIT:
+                        raise _refusal(_shown(url), f"serves more than {SIZE_LIMIT} bytes, which is not the data set")
             if expected and (found := md5(target)) != expected:
                 raise _refusal(_shown(url), f"the file has md5 {found}, expected {expected}")
             break
@@ -158,14 +140,6 @@ def _download_first(urls: list[str], expected: str | None, target: Path) -> str:
             if place == len(urls):
                 raise
     return _shown(url)
-
-
-def _download(url: str, target: Path) -> None:
-    with open(target, "wb") as file:
-        for chunk in _received(url):
-            file.write(chunk)
-            if file.tell() > SIZE_LIMIT:
-                raise _refusal(_shown(url), f"serves more than {SIZE_LIMIT} bytes, which is not the data set")
 
 
 def _received(url: str) -> Iterator[bytes]:
@@ -178,106 +152,40 @@ def _received(url: str) -> Iterator[bytes]:
             code = base64.b64encode(urllib.parse.unquote(login).encode()).decode()
             request.add_unredirected_header("Authorization", f"Basic {code}")
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-            length = response.headers.get("Content-Length", "")
-            total, received = int(length) if length.isdecimal() else None, 0
-            with _progress("download", total) as bar:
-                while chunk := response.read(CHUNK):
-                    received += len(chunk)
+            total = response.length  # None where the server does not tell
+            # Where nobody watches (a log file), there is no bar.
+            with tqdm(desc="download", total=total, unit="B", unit_scale=True, disable=None) as bar:
+                while chunk := response.read(2**16):
                     bar.update(len(chunk))
                     yield chunk
-            if total is not None and received != total:
-                raise _refusal(_shown(url), f"the connection ended after {received} of {total} bytes")
+            if response.length:
+                raise _refusal(_shown(url), f"the connection ended {response.length} bytes before the end")
     except urllib.error.HTTPError as error:
         raise _refusal(_shown(url), f"the server answers {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _refusal(_shown(url), f"cannot be read ({getattr(error, 'reason', None) or error!r})") from None
 
 
-def _unpack(path: Path, target: Path, published: Published, shown: object) -> None:
-    """Unpack and verify the published files of the tar archive at `path`; all its other files stay unread."""
-    chunks = _decompressed(path)
-    try:
-        with tarfile.open(fileobj=_Stream(chunks), mode="r|") as tar:
-            for member in tar:
-                folder, _, name = posixpath.normpath(member.name).partition("/")
-                plain = member.isdir() or (member.isfile() and not member.issparse())
-                if folder not in (published.folder, ".") or not plain:
-                    raise _refusal(shown, f"holds {member.name!r}, which does not belong there")
-                if member.isfile() and name in published.files:
-                    tar.extract(member, target, filter="data")
-                    with open(target / published.folder / name, "rb") as file:
-                        os.fsync(file.fileno())
-        for _ in chunks:  # to the end: a damaged or extended archive shows there
-            pass
-    except EOFError:
-        raise _refusal(shown, "the archive is truncated") from None
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, ValueError, ArithmeticError, struct.error) as error:
-        raise _refusal(shown, f"not a whole tar.gz or tar.xz archive ({error})") from None
-    if mistake := _mistake(target / published.folder, published.files):
-        raise _refusal(shown, mistake)
-
-
-def _decompressed(path: Path) -> Iterator[bytes]:
-    """The content of a .gz or .xz file, whatever its name.
-
-    Raises:
-        EOFError: it is truncated.
-        ValueError, LZMAError, zlib.error: it is something else, or damaged, or something follows it.
-    """
-    decoders: dict[bytes, Callable[[], Any]] = {
-        b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31),
-        b"\xfd7": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY),
-    }
-    with open(path, "rb") as file, _progress("unpack", os.path.getsize(path)) as bar:
-        start = decoders.get(file.read(2))
-        if start is None:
-            raise ValueError("it begins with neither's signature")
-        file.seek(0)
-        decoder, total = start(), 0
-        while chunk := file.read(CHUNK):
-            bar.update(len(chunk))
-            while chunk:
-                if decoder.eof:
-                    decoder = start()  # more follows: another stream of the same kind, or rubbish and an error
-                content = decoder.decompress(chunk)
-                chunk = decoder.unused_data
-                total += len(content)
-                if total > SIZE_LIMIT:
-                    raise ValueError(f"it unpacks to more than {SIZE_LIMIT} bytes")
-                yield content
-        if not decoder.eof:
-            raise EOFError
-
-
-class _Stream(io.RawIOBase):
-    """Pieces of bytes as a file that can be read once."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self.chunks = chunks
-        self.rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self.rest:
-            try:
-                self.rest = memoryview(next(self.chunks))
-            except StopIteration:
-                return 0
-        count = min(len(buffer), len(self.rest))
-        buffer[:count] = self.rest[:count]
-        self.rest = self.rest[count:]
-        return count
-
-
-def _progress(what: str, total: int | None) -> tqdm:
-    """A bar with the time left; where nobody watches (a log file), none."""
-    return tqdm(desc=what, total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=None)
-
-
 def _shown(url: str) -> str:
     """`url` without what may be secret: user, password, query."""
-    scheme, _, rest = url.partition("://")
-    host, slash, path = rest.partition("?")[0].partition("#")[0].partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    return re.sub(r"(?<=://)[^/]*@|[?#].*", "", url)
+
+
+def _unpack(path: Path, folder: Path, published: Published, shown: object) -> None:
+    """Unpack and verify the published files of a tar archive; all else in it stays there."""
+    left = SIZE_LIMIT
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                left -= member.size
+                if not 0 <= left <= SIZE_LIMIT:
+                    raise ValueError(f"it unpacks to more than {SIZE_LIMIT} bytes")
+                place, _, name = posixpath.normpath(member.name).partition("/")
+                if member.isfile() and place == published.folder and name in published.files:
+                    tar.extract(member.replace(name=name), folder, filter="data")
+    except (OSError, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, ValueError, ArithmeticError) as error:
+        if getattr(error, "errno", None):  # the disk's, not the archive's
+            raise
+        raise _refusal(shown, f"not a whole tar.gz or tar.xz archive ({str(error).partition(':')[0]})") from None
+    if mistake := _mistake(folder, published.files):
+        raise _refusal(shown, mistake)
