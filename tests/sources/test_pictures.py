@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -139,9 +138,9 @@ def test_a_truncated_picture_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_picture_and_a_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="gone.png: no such file"):
+    with pytest.raises(UserError, match="gone.png: not found"):
         read_picture(tmp_path / "gone.png", 32)
-    with pytest.raises(UserError, match="not a picture"):
+    with pytest.raises(UserError, match="not a file"):
         read_picture(tmp_path, 32)
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(UserError, match="pipe.png: not a file"):
@@ -154,15 +153,8 @@ def test_a_picture_too_large_to_decode_is_refused_unread(tmp_path: Path, monkeyp
     with pytest.raises(UserError, match="bomb.png: 100 x 100 pixels"):
         read_picture(tmp_path / "bomb.png", 32)
     monkeypatch.setattr(pictures, "MOST_BYTES", 10)
-    with pytest.raises(UserError, match="bomb.png: larger than"):
+    with pytest.raises(UserError, match="bomb.png: has more than 10 bytes"):
         read_picture(tmp_path / "bomb.png", 32)
-
-
-def made_up_tiff(entries: list[tuple[int, int, int, int]], rest: bytes) -> bytes:
-    """A TIFF of 10 x 10 greys, with further entries (tag, type, count, value or place), and what they point to."""
-    size = [(tag, 4, 1, value) for tag, value in ((256, 10), (257, 10), (258, 8), (259, 8), (262, 1), (277, 1))]
-    packed = b"".join(struct.pack("<HHII", *entry) for entry in sorted(size + entries))
-    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(size + entries)) + packed + bytes(4) + rest
 
 
 def test_many_large_pictures_take_little_more_memory_than_one(tmp_path: Path) -> None:
@@ -174,9 +166,7 @@ def test_many_large_pictures_take_little_more_memory_than_one(tmp_path: Path) ->
     (tmp_path / "3.png").write_bytes((tmp_path / "1.png").read_bytes()[:-2000])
     for number, copied in ((4, "3.png"), (5, "0.webp")):
         shutil.copy(tmp_path / copied, tmp_path / f"{number}{Path(copied).suffix}")
-    same_tags = made_up_tiff([(tag, 1, 2**22, 9) for tag in range(30000, 31000)], bytes(2**22))
-    (tmp_path / "6.tiff").write_bytes(same_tags)
-    half_red().save(tmp_path / "7.png", exif=same_tags)
+    half_red().save(tmp_path / "6.png")
     code = """if True:
         import resource, sys
         from oneshot.sources import pictures
@@ -190,14 +180,7 @@ def test_many_large_pictures_take_little_more_memory_than_one(tmp_path: Path) ->
     kilobytes, kinds = done.stdout.split(" ", 1)
     assert int(kilobytes) < 1.3 * 2**20
     array, error = "ndarray", "UserError"
-    assert kinds.strip() == str([array, array, array, error, error, array, error, array])
-
-
-def test_a_tiff_with_tiles_too_large_to_decode_is_refused(tmp_path: Path) -> None:
-    tiles = [(322, 4, 1, 30000), (323, 4, 1, 30000), (324, 4, 1, 8)]
-    (tmp_path / "tiles.tiff").write_bytes(made_up_tiff(tiles, bytes(99)))
-    with pytest.raises(UserError, match="tiles.tiff: .* must be at most"):
-        read_picture(tmp_path / "tiles.tiff", 8)
+    assert kinds.strip() == str([array, array, array, error, error, array, array])
 
 
 def test_reading_ends_in_time_and_out_of_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import stat
-import struct
 import sys
 import threading
 import time
@@ -21,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
 from oneshot.common.errors import UserError, printable
+from oneshot.common.files import check_file
 from oneshot.common.params import Int
 
 Side = Annotated[Int, Field(ge=8, le=512)]  # of the square that is read from a picture, in pixels
@@ -31,13 +30,13 @@ OTHERS = {b"%!PS": "PostScript", b"%PDF": "PDF", b"ftyp": "HEIC or a film", b"8B
           b"v/1\x01": "OpenEXR", b"<svg": "SVG", b"<?xml": "XML", b"jP  ": "JPEG 2000"}  # fmt: skip
 SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS} - {".pfm"}
 MOST_BYTES = 2**26  # of a file
-MOST_PIXELS = 2**26  # of a picture, and of all that are decoded at once: a gigabyte, by the hungriest reader
+MOST_PIXELS = 2**26  # of a picture: a gigabyte, by the hungriest reader
+LARGE = 2**24  # pixels above which pictures are decoded one at a time
 MOST_SECONDS = 30  # that a file is read for; what is read at last takes seconds more
 THREADS = min(8, os.cpu_count() or 1)
-SHARE = 2**22  # pixels
 Image.core.set_block_size(2**26)  # the C library keeps freed blocks of 16 MiB, as they come, for each thread
 warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata in a picture does not matter
-_shares, _queue = threading.Semaphore(MOST_PIXELS // SHARE), threading.Lock()
+_large = threading.Lock()
 
 
 def read_pictures(paths: Iterable[Path], side: int, channels: int = 3) -> Iterator[np.ndarray | UserError]:
@@ -63,21 +62,16 @@ def read_picture(path: str | Path, side: int, channels: int = 3) -> np.ndarray:
         UserError: the file is missing, too large, or no picture of `FORMATS`; the message names it.
     """
     try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for its other end
-            raise UserError(f"{path}: not a file, so not a picture")
-        if found.st_size > MOST_BYTES:
-            raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB; make it smaller")
-        with _Reader(path, found.st_size) as file:
+        check_file(path, "name a picture", MOST_BYTES)
+        with _Reader(path) as file:
             image = Image.open(file, formats=FORMATS)
-            if image.format == "TIFF" and _tag_items(file) > found.st_size:
-                raise UserError(f"{path}: its tags claim more than the file holds; save it anew")
-            with _room(image, path), contextlib.closing(image):
+            pixels = image.width * image.height
+            if pixels > MOST_PIXELS:
+                raise UserError(f"{path}: {image.width} x {image.height} pixels; must be at most {MOST_PIXELS} in all")
+            with _large if pixels > LARGE else contextlib.nullcontext(), contextlib.closing(image):
                 return _square(image, path, side, channels)
     except UserError:
         raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except UnidentifiedImageError:
         with open(path, "rb") as start:
             head = start.read(64)
@@ -125,47 +119,16 @@ def _tell(left_out: list[Path]) -> None:
 
 
 class _Reader(io.FileIO):
-    """A file that stops whoever reads it too long, or most of it several times."""
+    """A file that stops whoever reads it too long, as a JPEG of a million refinements makes Pillow do."""
 
-    def __init__(self, path: str | Path, size: int) -> None:
+    def __init__(self, path: str | Path) -> None:
         super().__init__(path)
-        self.left, self.end = size + 2**24, time.monotonic() + MOST_SECONDS
+        self.end = time.monotonic() + MOST_SECONDS
 
     def read(self, size: int | None = -1, /) -> bytes:
-        content = super().read(size)
-        self.left -= len(content)
-        if self.left < 0 or time.monotonic() > self.end:
-            raise UserError(f"{self.name}: takes too much time or memory to read")  # Pillow catches other errors
-        return content
-
-
-def _tag_items(file: io.FileIO) -> int:
-    """Numbers and letters in the tags of a TIFF. libtiff takes memory for those of each, though all may be the same."""
-    file.seek(0)
-    head = file.read(16)
-    order, big = "<" if head.startswith(b"II") else ">", b"+" in head[2:4]
-    place, number, entry = ("Q", "Q", "HHQ8x") if big else ("L", "H", "HHL4x")
-    file.seek(struct.unpack_from(order + place, head, 8 if big else 4)[0])
-    (count,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
-    size = struct.calcsize(order + entry)
-    return sum(items for _, _, items in struct.iter_unpack(order + entry, file.read(size * min(count, 2**16))))
-
-
-@contextlib.contextmanager
-def _room(image: Image.Image, path: str | Path) -> Iterator[None]:
-    """Wait until a picture may be decoded beside those that are being decoded."""
-    tags = getattr(image, "tag_v2", {})  # a TIFF's tiles may be larger than it is, width and height
-    pixels = max(image.width * image.height, tags.get(322, 0) * tags.get(323, 0))
-    if pixels > MOST_PIXELS:
-        raise UserError(f"{path}: {image.width} x {image.height} pixels; must be at most {MOST_PIXELS} in all")
-    shares = -(-pixels // SHARE)
-    with _queue:  # one at a time takes its shares, or two might wait for each other's
-        for _ in range(shares):
-            _shares.acquire()
-    try:
-        yield
-    finally:
-        _shares.release(shares)
+        if time.monotonic() > self.end:
+            raise UserError(f"{self.name}: takes too much time to read")  # Pillow catches other errors
+        return super().read(size)
 
 
 def _square(image: Image.Image, path: str | Path, side: int, channels: int) -> np.ndarray:
@@ -174,7 +137,7 @@ def _square(image: Image.Image, path: str | Path, side: int, channels: int) -> n
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
         values = np.asarray(image)
-        grey = np.floor_divide(values, 257, out=np.empty(values.shape, np.uint8), casting="unsafe")
+        grey = (values // 257).astype(np.uint8)
         grey[values == image.info.get("transparency", -1)] = 255
         image = Image.fromarray(grey)
     if image.mode.startswith(("I", "F")):
