@@ -35,7 +35,7 @@ def test_a_broken_or_missing_model_is_named(tmp_path):
         ("broken", "not a model"),
         ("other", "not a model"),
         ("missing", "not found"),
-        ("pipe", "not a model"),
+        ("pipe", "not a file"),
         ("loop", r"cannot be read \(Too many levels"),
     ):
         with pytest.raises(UserError, match=f"{name}: {words}") as error:
@@ -62,14 +62,11 @@ def test_an_odd_network_is_refused_before_it_is_built(tmp_path, odd, where):
         load_model(tmp_path / "odd")
 
 
-def test_weights_that_are_no_numbers_and_headers_that_fill_memory_are_refused(tmp_path):
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
     network = tiny_network()
     network.backbone.conv.weight.data[0, 0, 0, 0] = math.nan
     save_model(tmp_path / "odd", network, {})
     with pytest.raises(UserError, match="a weight is no finite number"):
-        load_model(tmp_path / "odd")
-    (tmp_path / "odd").write_bytes((2**26).to_bytes(8, "little") + b"{" + b" " * 2**26)
-    with pytest.raises(UserError, match="its header is too large"):
         load_model(tmp_path / "odd")
 
 

@@ -107,12 +107,11 @@ def test_a_class_is_the_mean_of_its_pictures(model: Path, pictures: Path, tmp_pa
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
-def test_the_nearest_prototype_wins_however_many_pictures_it_is_of(model: Path) -> None:
-    recognizer = Recognizer(model)
+def test_the_nearest_prototype_wins_however_many_pictures_it_is_of() -> None:
     east, north, south = *np.eye(16, dtype=np.float32)[:2], -np.eye(16, dtype=np.float32)[1]
     spread = np.stack([0.6 * east + 0.8 * north, 0.6 * east + 0.8 * south])  # its mean lies due east, and is short
-    gallery = recognizer.gallery(["many", "one", "many"], np.stack([spread[0], 0.8 * east + 0.6 * north, spread[1]]))
-    (match,) = recognizer.matches(east[None], gallery)
+    vectors = np.stack([spread[0], 0.8 * east + 0.6 * north, spread[1]])
+    (match,) = Gallery.of(["many", "one", "many"], vectors, "0").match(east[None], THRESHOLD)
     assert match.nearest == "many" and match.score == pytest.approx(0.6)
 
 
@@ -174,7 +173,7 @@ def test_verify_prints_and_exits_for_scripts(capsys, model: Path, pictures: Path
     code, out, _ = run(capsys, "verify", pictures / "red/0.png", pictures / "noise/0.png", "--model", model, "--json")
     assert code == 1 and json.loads(out)["same"] is False
     code, _, err = run(capsys, "verify", pictures / "red/0.png", pictures / "gone.png", "--model", model)
-    assert code == 2 and err == f"error: {pictures / 'gone.png'}: no such file\n"
+    assert code == 2 and err == f"error: {pictures / 'gone.png'}: not found; name a picture\n"
 
 
 def test_enroll_and_classify(capsys, model: Path, pictures: Path, tmp_path: Path) -> None:
@@ -230,7 +229,7 @@ def test_mistakes_end_in_one_line(capsys, model: Path, pictures: Path, tmp_path:
         (("embed", pictures, "--output", ""), "--output: found ''; must end in .npy"),
         (("embed", pictures, "--output", tmp_path / "notes.txt"), "must end in .npy"),
         (("embed", pictures, "--output", tmp_path / "file/v.npy"), "file"),
-        (("enroll", pictures, "--gallery", tmp_path / "empty"), "not a gallery of this project (ValueError: no file)"),
+        (("enroll", pictures, "--gallery", tmp_path / "empty"), "not a file"),
         (("embed", tmp_path / "empty"), "no pictures there"),
     ):
         code, out, err = run(capsys, *arguments, "--model", model)
@@ -348,7 +347,7 @@ def test_a_picture_that_cannot_even_be_looked_for_does_not_stop_the_others(
     assert cli.expand([str(odd), str(pictures / "red/0.png")]) == [odd, pictures / "red/0.png"]
     monkeypatch.undo()
     code, out, err = run(capsys, "embed", odd, pictures / "red/0.png", "--output", output, "--model", model)
-    assert code == 2 and "1 vectors" in out and "loop.png: not a picture that can be read" in err
+    assert code == 2 and "1 vectors" in out and "loop.png: cannot be read (Too many levels" in err
 
 
 def test_rows_match_names_and_terminals_are_safe(capsys, model: Path, pictures: Path, tmp_path: Path) -> None:
@@ -358,7 +357,8 @@ def test_rows_match_names_and_terminals_are_safe(capsys, model: Path, pictures: 
     code, out, err = run(capsys, "embed", tmp_path, "--output", tmp_path / "v.npy", "--model", model)
     assert code == 2 and (tmp_path / "v.txt").read_text() == f"{tmp_path}/two\\nlines\\x1b[2J.png\n"
     assert "\x1b" not in out + err
-    Recognizer(model).gallery(["\x1b[2Jred"], Recognizer(model).embed([tmp_path / name])).save(tmp_path / "g")
+    network = Recognizer(model)
+    Gallery.of(["\x1b[2Jred"], network.embed([tmp_path / name]), network.name).save(tmp_path / "g")
     code, out, err = run(capsys, "classify", tmp_path, "--gallery", tmp_path / "g", "--model", model)
     assert "\x1b" not in out + err and "two\\nlines\\x1b[2J.png   1.000  \\x1b[2Jred\n" in out
 
@@ -398,11 +398,8 @@ def test_odd_galleries_are_refused_before_they_take_memory(model: Path, tmp_path
         Gallery(names, means, np.ones(len(names), int), "0").save(tmp_path / "odd")
         with pytest.raises(UserError, match="odd: not a gallery of this project"):
             Gallery.load(tmp_path / "odd")
-    header = json.dumps({"means": {"dtype": "F32", "shape": [1, 2**34], "data_offsets": [0, 2**36]}}).encode()
-    with open(tmp_path / "odd", "wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        file.truncate(8 + len(header) + 2**36)  # takes no room on the disk
-    with pytest.raises(UserError, match="odd: (not a gallery of this project|cannot be read)"):
+    os.truncate(tmp_path / "odd", 2**36)  # takes no room on the disk
+    with pytest.raises(UserError, match="odd: has more than 1,073,741,824 bytes"):
         Gallery.load(tmp_path / "odd")
     narrow = Gallery(["a"], one[:, :4], np.array([1]), Recognizer(model).name)
     with pytest.raises(UserError, match="another network"):

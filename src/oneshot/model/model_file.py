@@ -14,13 +14,13 @@ import torch
 from safetensors import safe_open
 
 from oneshot.common.errors import UserError
-from oneshot.common.files import write_bytes
+from oneshot.common.files import check_file, write_bytes
 from oneshot.common.params import Count, StageParams
 from oneshot.common.schema import checked
 from oneshot.model.network import NetworkConfig, SiameseNetwork
 
 TODO = "take a file from models/, which `dvc repro` writes there"
-MOST_HEADER = 2**24  # bytes: the shapes of tensors and what a file says of itself
+MOST_BYTES = 2**30  # of a file
 
 
 class About(StageParams):
@@ -82,15 +82,11 @@ def start_from(network: SiameseNetwork, path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: no such file, or a network of another shape.
     """
-    if not Path(path).is_file():
-        raise UserError(f"network.start_from: found {str(path)!r}; there is no such file")
     earlier, about = load_model(path, schema=Trained)
     try:
         network.load_state_dict(earlier.state_dict())
     except RuntimeError:
-        raise UserError(
-            f"network.start_from: found {str(path)!r}; must be a network of the same shape that this project trained"
-        ) from None
+        raise UserError(f"network.start_from: found {str(path)!r}; must be a network of the same shape") from None
     return {key: about[key] for key in ("seen_classes", "images")}
 
 
@@ -114,18 +110,12 @@ def open_tensors(
     Raises:
         UserError: it is missing, unreadable or not such a file, or the code inside raised a ValueError about it.
     """
+    check_file(path, todo, MOST_BYTES)
     try:
-        if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for its other end
-            raise ValueError("no file")
-        with open(path, "rb") as start:
-            if int.from_bytes(start.read(8), "little") > MOST_HEADER:
-                raise ValueError("its header is too large")
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["oneshot"])
             checked(schema, about, f"{path}: not a {kind} of this project", todo)
             yield file, about
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; {todo}") from None
     except (safetensors.SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
         raise UserError(f"{path}: not a {kind} of this project ({reason}); {todo}") from None

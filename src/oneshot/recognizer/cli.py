@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from oneshot.common.errors import UserError, printable
-from oneshot.common.files import write_bytes
+from oneshot.common.files import write_bytes, write_text
 from oneshot.common.stage import run_stage
 from oneshot.recognizer.gallery import Gallery, gallery_pictures
 from oneshot.recognizer.recognizer import Recognizer
@@ -112,7 +112,7 @@ def run_enroll(options: argparse.Namespace) -> int:
     found = [classes[path] for path in paths]
     if lost := set(classes.values()).difference(found):
         raise UserError(f"{options.folder}: class {min(lost)} has no picture that can be read")
-    gallery = recognizer.gallery(found, vectors)
+    gallery = Gallery.of(found, vectors, recognizer.name)
     gallery.save(options.gallery)
     counts = ", ".join(f"{name} ({count})" for name, count in zip(gallery.names, gallery.counts, strict=True))
     print(f"{options.gallery}: {len(gallery.names)} classes, in brackets their pictures: {counts}")
@@ -124,7 +124,7 @@ def run_classify(options: argparse.Namespace) -> int:
     recognizer, gallery = Recognizer(options.model), Gallery.load(options.gallery)
     recognizer.check(gallery, options.gallery)
     paths, vectors, failed = _embedded(recognizer, expand(options.pictures))
-    matches = recognizer.matches(vectors, gallery)
+    matches = gallery.match(vectors, recognizer.threshold)
     if options.json:
         rows = [{"picture": str(path)} | asdict(match) for path, match in zip(paths, matches, strict=True)]
         print(json.dumps(rows, indent=2))
@@ -135,10 +135,8 @@ def run_classify(options: argparse.Namespace) -> int:
             named = match.name or f"unknown (nearest: {match.nearest})"
             print(f"{path:{width}}  {match.score:6.3f}  {printable(named)}")
         if matches:
-            print(
-                f"Score: mean similarity to a class's pictures; unknown below {recognizer.threshold:.3f}",
-                file=sys.stderr,
-            )
+            about = f"Score: mean similarity to a class's pictures; unknown below {recognizer.threshold:.3f}"
+            print(about, file=sys.stderr)
     return FAILED if failed else 0
 
 
@@ -147,7 +145,8 @@ def run_embed(options: argparse.Namespace) -> int:
     if not options.output.endswith(".npy"):
         raise UserError(f"--output: found {options.output!r}; must end in .npy")
     output = Path(options.output)
-    for file in (output, output.with_suffix(".txt")):
+    names = output.with_suffix(".txt")
+    for file in (output, names):
         if os.path.lexists(file):
             raise UserError(f"{file}: is there already; remove it, or choose another --output")
     paths, vectors, failed = _embedded(Recognizer(options.model), expand(options.pictures))
@@ -156,8 +155,8 @@ def run_embed(options: argparse.Namespace) -> int:
     buffer = io.BytesIO()
     np.save(buffer, vectors)
     write_bytes(output, buffer.getvalue())
-    write_bytes(output.with_suffix(".txt"), "".join(f"{printable(path)}\n" for path in paths).encode())
-    print(f"{output}: {len(vectors)} vectors; {output.with_suffix('.txt')}: their pictures")
+    write_text(names, "".join(f"{printable(path)}\n" for path in paths))
+    print(f"{output}: {len(vectors)} vectors; {names}: their pictures")
     return FAILED if failed else 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from oneshot.common.errors import UserError, printable
 from oneshot.common.params import Count, StageParams
 from oneshot.model.model_file import open_tensors, save_tensors
 from oneshot.sources.pictures import find_classes, find_pictures
-
-MOST_NUMBERS = 2**26  # in a file that is read: a quarter of a gigabyte
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ class Gallery:
         todo = "`oneshot enroll FOLDER --gallery NEW_FILE` makes one"
         with open_tensors(path, AboutGallery, "gallery", todo) as (file, about):
             names, counts, shape = about["names"], about["counts"], file.get_slice("means").get_shape()
-            if len(shape) != 2 or not len(names) == len(counts) == shape[0] or math.prod(shape) > MOST_NUMBERS:
+            if len(shape) != 2 or not len(names) == len(counts) == shape[0]:
                 raise ValueError(f"means of shape {shape}")
             means = file.get_tensor("means").numpy()
             gallery = cls(names, means, np.array(counts), about["network"])

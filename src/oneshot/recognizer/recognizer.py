@@ -79,8 +79,7 @@ class Recognizer:
         if len(thresholds) != len(rates):
             raise UserError(f"{path}: roc: has {len(rates)} rates; must be {len(thresholds)}, one for each threshold")
         self.roc = np.array(sorted(zip(thresholds, rates, strict=True)), dtype=np.float64).T  # rising in thresholds
-        self.calibrated_rate = self.false_positive_rate(self.threshold)
-        self.name, self.path = md5(path), path
+        self.name, self.path = md5(path), path  # which a gallery names its network by
         self.channels = len(self.network.mean.flatten())
 
     def embed(self, pictures: Sequence[str | Path]) -> np.ndarray:
@@ -115,8 +114,8 @@ class Recognizer:
         """
         one, two = self.embed([first, second])
         cosine = float(np.clip(one @ two, -1, 1))
-        as_similar = self.false_positive_rate(cosine)
-        return Verdict(cosine >= self.threshold, cosine, self.threshold, self.calibrated_rate, as_similar)
+        rates = self.false_positive_rate(self.threshold), self.false_positive_rate(cosine)
+        return Verdict(cosine >= self.threshold, cosine, self.threshold, *rates)
 
     def false_positive_rate(self, threshold: float) -> float:
         """The share of pairs of different unseen classes whose cosine is at least `threshold`, from the ROC curve."""
@@ -129,11 +128,7 @@ class Recognizer:
             UserError: there are no pictures, or one of them cannot be read.
         """
         pictures = gallery_pictures(folder)
-        return self.gallery(list(pictures.values()), self.embed(list(pictures)))
-
-    def gallery(self, classes: Sequence[str], vectors: np.ndarray) -> Gallery:
-        """A gallery of pictures that are embedded already: their classes, N names, and their vectors (N, D)."""
-        return Gallery.of(classes, vectors, self.name)
+        return Gallery.of(list(pictures.values()), self.embed(list(pictures)), self.name)
 
     def classify(self, pictures: Sequence[str | Path], gallery: Gallery) -> list[Match]:
         """What each picture shows, of the classes in `gallery`.
@@ -141,23 +136,11 @@ class Recognizer:
         Raises:
             UserError: a picture cannot be read, or the gallery was made with another network.
         """
-        return self.matches(self.embed(pictures), gallery)
-
-    def matches(self, vectors: np.ndarray, gallery: Gallery) -> list[Match]:
-        """What each of the embeddings (N, D) is most like.
-
-        Raises:
-            UserError: the gallery was made with another network.
-        """
         self.check(gallery)
-        return gallery.match(vectors, self.threshold)
+        return gallery.match(self.embed(pictures), self.threshold)
 
     def check(self, gallery: Gallery, name: object = "gallery") -> None:
-        """Refuse a gallery that another network made: its numbers mean nothing to this one. `name`: for the message.
-
-        Raises:
-            UserError: it is such a gallery.
-        """
+        """Refuse a gallery that another network made: its numbers mean nothing to this one. `name`: for the message."""
         if gallery.network != self.name or gallery.means.shape[1] != self.network.dimensions:
             raise UserError(f"{name}: made with another network; choose that one by --model, or enroll again")
 
