@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import COMMITTED, ROOT, fuzz
+from helpers import ANY_JSON, COMMITTED, ROOT, fuzz
 from hypothesis import strategies as st
 
 from oneshot.common.errors import UserError
@@ -17,12 +17,10 @@ from oneshot.params import Params, check_params
 from oneshot.sources.datasets import DATASETS
 from oneshot.training.classic import ClassicStage
 
-GOOD = COMMITTED
-
 
 def check(changes):
     """Check the committed parameters with changes by full names; the folder does not stand in messages."""
-    return check_text(yaml.safe_dump(changed(GOOD, changes)))
+    return check_text(yaml.safe_dump(changed(COMMITTED, changes)))
 
 
 def check_text(text):
@@ -43,35 +41,22 @@ def test_committed_parameters_are_valid():
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("meta_step", "fast", "must be a number"),
-        ("meta_step", True, "must be a number"),
         ("meta_step", -0.1, "must be at least 0"),
         ("meta_step", 0, "must be above 0"),
-        ("meta_step", [0.1, 0.2], "must be a number"),
-        ("meta_step", None, "must be a number"),
         ("dataset", "cifar10", f"must be one of {', '.join(sorted(DATASETS))}, or the path of a folder"),
-        ("dataset", 2024, "must be a word or a path"),
         ("reptile", 3, "must be a group of parameters"),
-        ("reptile.inner_learning_rate", float("nan"), "must be a finite number"),
-        ("loss.weight_decay", float("inf"), "must be a finite number"),
         ("loss.weight_decay", 1.5, "must be at most 1"),  # at which a training would blame its learning rate
         ("seed", 1.5, "must be a whole number"),
-        ("seed", True, "must be a whole number"),
-        ("seed", -1, "must be at least 0"),
-        ("training", "both", "must be one of 'classic', 'meta'"),
+        ("training", "both", "must be 'classic' or 'meta'"),
         ("network.first_stride", 3, "must be at most 2"),
         ("network.widths", [], "must be a list of at least 1 numbers"),
         ("network.widths", [64, 32, 128], "must not fall"),
-        ("network.blocks", [1, 1], "must be a whole number"),
         ("split.unseen", "cifar_fs", "unseen_classes: found 10; must be 20 with split.unseen cifar_fs"),
         ("split.unseen_classes", 99, "at most 98"),
-        ("split.unseen_classes", 1, "must be at least 2"),
         ("split.validation_classes", 1, "at least 2"),
         ("split.validation_classes", 89, "at most 88"),
         ("split.calibration_images", 485, "at most 484"),
-        ("evaluation.tta", "mirror", "must be one of 'none', 'flip'"),
         ("evaluation.unseen", False, "must be true where split.validation_classes is 0"),
-        ("evaluation.unseen", 1, "must be true or false"),
         ("adaptation.shots", 5, "must be a list such as [1, 5]"),
         ("adaptation.shots", [1, 1], "must not repeat"),
         ("adaptation.shots", [1, 467], "at most 466"),
@@ -80,10 +65,8 @@ def test_committed_parameters_are_valid():
         ("reptile.task_classes", 1, "at least 2"),
         ("image_budget", 500, "one outer step"),
         ("loss.mining", "random", "batch.size: found 128; must be a multiple of 3"),
-        ("loss.triplet_weight", -1, "must be at least 0"),
         ("batch.forward_passes", "separate", "needs loss.mining random"),
         ("threshold.target_fpr", 1, "must be below 1"),
-        ("hardware.device", "gpu", "must be one of"),
     ],
 )
 def test_a_mistake_is_one_line_with_full_name_value_and_remedy(name, value, allowed):
@@ -104,17 +87,15 @@ def test_a_typo_names_the_nearest_parameter(wrong, right):
 
 
 def test_a_missing_parameter_is_named():
-    values = changed(GOOD, {})
+    values = changed(COMMITTED, {})
     del values["reptile"]["inner_steps"]
-    for text, name in ((yaml.safe_dump(values), r"reptile\.inner_steps"), ("", r"\w+")):
-        with pytest.raises(UserError, match=f"params.yaml: {name}: missing; add it"):
+    for text, told in (
+        (yaml.safe_dump(values), r"reptile\.inner_steps: missing; add it"),
+        ("", r"\w+: missing; add it"),
+        ("- a\n- b", r"found .*; must be a group of parameters"),
+    ):
+        with pytest.raises(UserError, match=f"params.yaml: {told}"):
             check_text(text)
-
-
-@pytest.mark.parametrize("content", ["just words", "- a\n- b", "42"])
-def test_a_file_that_is_no_mapping_is_refused(content):
-    with pytest.raises(UserError, match=r"params\.yaml: found .*; must be a group of parameters"):
-        check_text(content)
 
 
 @pytest.mark.parametrize(("classes", "pictures"), [(0, 9), (3, 9), (5, 5)])
@@ -141,18 +122,12 @@ def test_numbers_as_dvc_writes_them_are_numbers(text, value):
     assert check_text(written.replace("image_budget: 1500000", "image_budget: 1e6")).image_budget == 1_000_000
 
 
-@pytest.mark.parametrize("unseen", [10, 20, 50])
-def test_the_references_splits_are_valid(unseen):
-    changes = {"split.unseen_classes": unseen, "reptile.task_classes": 32}
-    assert check(changes).split.unseen_classes == unseen
-
-
 @pytest.mark.parametrize("name", names_of(Params))
 def test_every_wrong_kind_of_value_is_named(name):
     """None of them may pass, nor end in a traceback."""
     kinds = [None, {"a": 1}, [[1]], float("nan"), float("inf"), -(10**30), 10**30, "", "no such word"]
     group, _, key = name.rpartition(".")
-    value = (GOOD[group] if group else GOOD)[key]
+    value = (COMMITTED[group] if group else COMMITTED)[key]
     if isinstance(value, bool):
         kinds += [0, 1, "yes", [True]]
     elif name in ("dataset", "network.start_from"):
@@ -167,14 +142,7 @@ def test_every_wrong_kind_of_value_is_named(name):
         assert "None" not in message.split("; must be")[1] and "input should" not in message
 
 
-LEAVES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
-    max_leaves=5,
-)
-
-
-@fuzz(200, st.dictionaries(st.sampled_from(names_of(Params)), LEAVES, min_size=1, max_size=3))
+@fuzz(200, st.dictionaries(st.sampled_from(names_of(Params)), ANY_JSON, min_size=1, max_size=3))
 def test_any_values_are_taken_or_refused_in_one_line(changes):
     try:
         check(changes)

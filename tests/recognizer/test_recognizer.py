@@ -255,7 +255,7 @@ def test_help_teaches(capsys) -> None:
         ({"image_size": "large"}, "image_size: found 'large'"),
         ({"image_size": 0}, "image_size: found 0; must be at least 8"),
         ({"image_size": 10000}, "image_size: found 10000; must be at most 512"),
-        ({"tta": "turn"}, "tta: found 'turn'; must be one of"),
+        ({"tta": "turn"}, "tta: found 'turn'; must be 'none', "),
         ({"roc": {}}, "roc.threshold: missing; take a file from models/"),
         ({"roc": {"threshold": [], "fpr": []}}, "roc.threshold: found"),
         ({"roc": {"threshold": [0.1], "fpr": [2.0]}}, r"roc.fpr\[0\]: found 2.0; must be at most 1"),

@@ -9,16 +9,31 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from oneshot.common.errors import UserError, printable
 
+# What is allowed, by pydantic's kinds of mistakes or what these begin with.
+WORDS = {
+    "greater_than": "above {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "below {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "literal_error": "{expected}",
+    "too_short": "a list of at least {min_length} numbers",
+    "too_long": "a list of at most {max_length} numbers",
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "list": "a list such as [1, 5]",
+    "string": "a word or a path",
+    "model": "a group of parameters, `name: value` lines below it",
+    "dict": "lines of `name: value`",
+}
+
 
 def checked(schema: Any, value: Any, where: str, missing: str = "add it") -> Any:
     """`value` as a type that pydantic knows, taken strictly: text is no number.
 
-    Args:
-        where: what the value is, for messages.
-        missing: what to do where a name is not there.
-
     Raises:
-        UserError: one line with `where`, the name, what was found and what is allowed.
+        UserError: one line with `where`, the name, what was found and what is allowed; or `missing`, what to do then.
     """
     try:
         return TypeAdapter(schema).validate_python(value, strict=True)
@@ -65,28 +80,7 @@ def _first_mistake(error: ValidationError, schema: Any, missing: str) -> str:
 
 
 def _allowed(mistake: Any) -> str:
-    kind, context = mistake["type"], mistake.get("ctx", {})
-    bounds = {
-        "greater_than": ("gt", "must be above"),
-        "greater_than_equal": ("ge", "must be at least"),
-        "less_than": ("lt", "must be below"),
-        "less_than_equal": ("le", "must be at most"),
-    }
-    if kind in bounds:
-        bound, words = bounds[kind]
-        return f"{words} {context[bound]:g}"
-    if kind == "literal_error":
-        return f"must be one of {context['expected'].replace(' or ', ', ')}"
-    most = context.get("min_length") or context.get("max_length")
-    words_of = {
-        "int": "a whole number",
-        "float": "a number",
-        "bool": "true or false",
-        "list": "a list such as [1, 5]",
-        "finite": "a finite number",
-        "string": "a word or a path",
-        "model": "a group of parameters, `name: value` lines below it",
-        "dict": "lines of `name: value`",
-        "too": f"a list of at {'least' if kind == 'too_short' else 'most'} {most} numbers",
-    }
-    return f"must be {words_of.get(kind.split('_')[0], mistake['msg'].lower())}"
+    kind = mistake["type"]
+    if words := WORDS.get(kind) or WORDS.get(kind.split("_")[0]):
+        return f"must be {words.format(**mistake.get('ctx', {}))}"
+    return f"must be {mistake['msg'].lower()}"
