@@ -56,10 +56,8 @@ class SplitParams(Group):
         if self.unseen == "cifar_fs":
             if params.dataset != "cifar100":
                 yield "unseen", f"needs dataset cifar100, not {params.dataset}"
-            for key, needed in (
-                ("unseen_classes", len(CIFAR_FS_UNSEEN)),
-                ("validation_classes", len(CIFAR_FS_VALIDATION)),
-            ):
+            published = {"unseen_classes": len(CIFAR_FS_UNSEEN), "validation_classes": len(CIFAR_FS_VALIDATION)}
+            for key, needed in published.items():
                 if getattr(self, key) != needed:
                     yield key, f"must be {needed} with split.unseen cifar_fs"
         if self.validation_classes == 1:
@@ -151,27 +149,25 @@ def make_split(dataset: Dataset, params: SplitStage, shots: int = 0) -> Split:
         shots: the most images of a class that networks are to adapt on.
 
     Raises:
-        UserError: more classes or images are asked for than there are; with the number that all classes have.
+        UserError: more images are asked for than a class has; with the number that all classes have.
     """
     seen, validation, unseen = _split_classes(dataset.class_names, params.split, params.seed)
-    contents = _contents([*dataset.test_images, *dataset.train_images])
-    test_contents, train_contents = np.split(contents, [len(dataset.test_images)])
-    rows = {label: np.flatnonzero(dataset.train_labels == label) for label in seen + validation + unseen}
+    test_contents, train_contents = _contents(dataset)
     groups = {"unseen": unseen, "validation": validation, "seen": seen}
-    rows, dropped = _drop_copies(dataset, groups, rows, test_contents, train_contents)
+    rows, dropped = _drop_copies(dataset, groups, test_contents, train_contents)
 
     # A calibration image must not be known from training by a copy, nor a pair be one image twice.
     used = np.concatenate(list(rows.values()))
-    single = np.bincount(train_contents[used], minlength=len(contents))[train_contents] == 1
+    single = np.bincount(train_contents[used], minlength=train_contents.max() + 1)[train_contents] == 1
     candidates = {label: rows[label][single[rows[label]]] for label in seen + validation}
 
     wanted, spare = params.split.calibration_images, {}
     for label, images in candidates.items():
         rest = len(rows[label]) - (TRAINING_IMAGES if label in seen else SUPPORT_IMAGES)
         spare[label] = max(0, min(len(images), rest))
+    names = dataset.class_names
     tests = {label: int((dataset.test_labels == label).sum()) for label in rows}
     supports = {label: len(rows[label]) for label in unseen}
-    names = dataset.class_names
     _require(names, tests, TEST_IMAGES, "test images: found {found}; must be at least {needed}")
     _require(names, supports, SUPPORT_IMAGES, "support images: found {found}; must be at least {needed}")
     _require(names, spare, 2, "images to calibrate on: found {found}; must be at least {needed}")
@@ -204,11 +200,7 @@ def save_split(path: str | Path, split: Split, dataset: Dataset) -> None:
 
 
 def load_split(path: str | Path) -> Split:
-    """Read what `save_split` wrote.
-
-    Raises:
-        UserError: the file is missing, or is not such a file: it names what is wrong.
-    """
+    """Read what `save_split` wrote; UserError names what is wrong with a file that is none."""
     file = read_json(path, _File)
     split = Split([], [], [], {}, {}, {}, file["dropped_copies_of"])
     for record in file["classes"]:
@@ -220,42 +212,38 @@ def load_split(path: str | Path) -> Split:
 
 def _split_classes(names: list[str], params: SplitParams, seed: int) -> tuple[list[int], list[int], list[int]]:
     """Labels of the seen, validation and unseen classes. The unseen ones do not depend on validation_classes."""
-    held_out = params.unseen_classes + params.validation_classes
-    if held_out > len(names) - 2:
-        raise UserError(
-            f"split.unseen_classes + validation_classes: found {held_out}; the data set has {len(names)} classes: "
-            f"at most {len(names) - 2}"
-        )
     order = np.arange(len(names))[::-1]
     if params.unseen == "random":
         order = random_stream(seed, "classes").permutation(len(names))
     elif params.unseen == "cifar_fs":
         first = [names.index(name) for name in CIFAR_FS_UNSEEN + CIFAR_FS_VALIDATION]
         order = np.array([*first, *(label for label in range(len(names)) if label not in first)])
-    parts = np.split(order, [params.unseen_classes, held_out])
+    parts = np.split(order, [params.unseen_classes, params.unseen_classes + params.validation_classes])
     unseen, validation, seen = (sorted(part.tolist()) for part in parts)
     return seen, validation, unseen
 
 
-def _contents(images: list[np.ndarray]) -> np.ndarray:
-    """Numbers (N,) int64 of the images' contents: equal where all bytes are equal."""
+def _contents(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (N,) int64 of the contents of test and training images: equal where all bytes are equal."""
     numbers: dict[bytes, int] = {}  # by checksums: the images may be larger than memory
-    digests = (hashlib.sha256(image.tobytes()).digest() for image in images)
-    return np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], dtype=np.int64)
+    test, train = (
+        np.array([numbers.setdefault(hashlib.sha256(image.tobytes()).digest(), len(numbers)) for image in images])
+        for images in (dataset.test_images, dataset.train_images)
+    )
+    return test, train
 
 
 def _drop_copies(
-    dataset: Dataset, groups: dict[str, list[int]], rows: dict[int, np.ndarray], test: np.ndarray, train: np.ndarray
+    dataset: Dataset, groups: dict[str, list[int]], test: np.ndarray, train: np.ndarray
 ) -> tuple[dict[int, np.ndarray], dict[str, list[str]]]:
     """Leave out copies: each of `groups` in turn keeps no copy of a test image or of an earlier group's image.
 
     Args:
         groups: name -> labels, those to be protected most first.
-        rows: label -> rows of its training images.
         test, train: the contents of all test and training images.
 
     Returns:
-        The rows that are kept, and name of the group copied (or "test") -> a sentence for each row dropped.
+        Label -> rows that are kept, and name of the group copied (or "test") -> a sentence for each row dropped.
     """
 
     def named(part: str, row: int) -> str:
@@ -265,20 +253,21 @@ def _drop_copies(
     first: dict[int, tuple[str, str, int]] = {}  # content -> where it is protected: group, part, row
     for row, content in enumerate(test.tolist()):
         first.setdefault(content, ("test", "test", row))
-    kept = {}
+    kept: dict[int, list[int]] = {}
     dropped: dict[str, list[str]] = {"test": [], **{group: [] for group in groups if group != "seen"}}
     for group, labels in groups.items():
         fresh: dict[int, tuple[str, str, int]] = {}
         for label in labels:
-            copies = np.array([content in first for content in train[rows[label]].tolist()], dtype=bool)
-            for row in rows[label][copies].tolist():
-                copied, part, original = first[train[row]]
-                dropped[copied].append(f"{named('train', row)} is a copy of {named(part, original)}")
-            kept[label] = rows[label][~copies]
-            for row in kept[label].tolist():
-                fresh.setdefault(int(train[row]), (group, "train", row))
+            kept[label] = []
+            for row in np.flatnonzero(dataset.train_labels == label).tolist():
+                if train[row] in first:
+                    copied, part, original = first[train[row]]
+                    dropped[copied].append(f"{named('train', row)} is a copy of {named(part, original)}")
+                else:
+                    kept[label].append(row)
+                    fresh.setdefault(train[row], (group, "train", row))
         first.update(fresh)  # only now: copies within a group stay
-    return kept, dropped
+    return {label: np.array(rows, dtype=np.int64) for label, rows in kept.items()}, dropped
 
 
 def _require(names: list[str], found: dict[int, int], needed: int, words: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import gzip
 import os
-import struct
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -82,22 +81,11 @@ def mnist(raw: Path, source: str | None) -> Dataset:
 
     files = dict(MNIST.resources)  # images and labels to train on, then those to test on
     folder = obtain(Published("mnist", files, MNIST.mirrors, inside=("MNIST/raw", "raw")), raw, source)
-    train_images, train_labels, test_images, test_labels = (_idx_array(folder / name) for name in files)
-    return Dataset(
-        train_images[..., np.newaxis],
-        train_labels.astype(np.int64),
-        test_images[..., np.newaxis],
-        test_labels.astype(np.int64),
-        DIGITS,
-    )
-
-
-def _idx_array(path: Path) -> np.ndarray:
-    """The array in a file of MNIST's format: 4 bytes, the last one the number of dimensions; shape; values."""
-    content = gzip.decompress(path.read_bytes())
-    dimensions = content[3]
-    shape = struct.unpack_from(f">{dimensions}I", content, 4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    # MNIST's format: 16 bytes of sizes before images, 8 before labels; then values.
+    contents = [gzip.decompress((folder / name).read_bytes()) for name in files]
+    images = [np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28, 1) for content in contents[::2]]
+    labels = [np.frombuffer(content, np.uint8, offset=8).astype(np.int64) for content in contents[1::2]]
+    return Dataset(images[0], labels[0], images[1], labels[1], DIGITS)
 
 
 # Another data set is one more function above and one more line here.
@@ -124,11 +112,7 @@ def dataset_mistakes(dataset: str) -> Iterator[str]:
 
 
 def get_dataset(params: DownloadStage, raw: str | Path, source: str | None = None) -> Dataset:
-    """The data set that `params` name: a known one, as `fetch_dataset` gives it, or a folder of pictures.
-
-    Raises:
-        UserError: it is neither, or it cannot be had.
-    """
+    """The data set that `params` name: a known one, as `fetch_dataset` gives it, or a folder of pictures."""
     for allowed in dataset_mistakes(params.dataset):
         raise UserError(f"dataset: found {shown(params.dataset)}; {allowed}")
     if params.dataset in DATASETS:

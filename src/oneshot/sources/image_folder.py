@@ -47,13 +47,8 @@ def _files(root: Path, seed: int) -> tuple[ClassFiles, ClassFiles]:
     """Pictures to train on and pictures to test on."""
     if (root / "train").is_dir() and (root / "test").is_dir():
         return find_classes(root / "train"), find_classes(root / "test")
-    return _parted(find_classes(root), seed)
-
-
-def _parted(classes: ClassFiles, seed: int) -> tuple[ClassFiles, ClassFiles]:
-    """Pictures to train on and pictures to test on."""
     train, test = {}, {}
-    for label, (name, paths) in enumerate(classes.items()):
+    for label, (name, paths) in enumerate(find_classes(root).items()):
         count = max(TEST_PICTURES, round(TEST_SHARE * len(paths)))
         chosen = set(random_stream(seed, "test_pictures", label).permutation(len(paths))[:count].tolist())
         train[name] = [path for row, path in enumerate(paths) if row not in chosen]
