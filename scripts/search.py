@@ -18,7 +18,6 @@ import argparse
 import os
 from itertools import product
 from statistics import mean
-from typing import Any
 
 import numpy as np
 from _project import ROOT
@@ -31,13 +30,12 @@ from oneshot.evaluation.calibration import Criterion, calibrate
 from oneshot.evaluation.context import Context
 from oneshot.evaluation.metrics import Verification, pair_similarities, triplet_accuracy
 from oneshot.evaluation.thresholds import seen_calibration_images
-from oneshot.report.comparison import METHODS
+from oneshot.report.comparison import METHODS, Rows
 
 LEARNING_RATES = {"map": (1.0, 3.0, 10.0, 30.0), "all": (0.03, 0.1, 0.3)}
 STEPS = (5, 20)
 DRAWS = 3  # of the images of a class: enough to choose by
 FPRS = (0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.22, 0.25)
-Rows = list[dict[str, Any]]
 
 
 def main() -> None:

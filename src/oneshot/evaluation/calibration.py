@@ -5,7 +5,6 @@ The pairs must come from images that training never saw, and never from unseen c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -48,10 +47,8 @@ def calibrate(pairs: Verification, criterion: Criterion, target_fpr: float = 0.0
     """
     scores = np.unique(np.concatenate([pairs.same, pairs.different]))[::-1]
     thresholds = np.concatenate([[np.nextafter(scores[0], np.float32(np.inf))], scores])  # the first accepts none
-    # Whole numbers, so that ties are ties.
-    true_positives, false_positives = pairs.accepted(thresholds)
-    chosen = _CRITERIA[criterion](true_positives, false_positives, target_fpr)
-    tpr, fpr = true_positives[chosen] / len(pairs.same), false_positives[chosen] / len(pairs.different)
+    chosen = int(np.argmax(_merits(*pairs.accepted(thresholds), criterion, target_fpr)))
+    tpr, fpr = pairs.rates(thresholds[chosen])
     return Calibration(_midway(thresholds, chosen), float(tpr), float(fpr), criterion)
 
 
@@ -69,26 +66,14 @@ def roc_table(pairs: Verification, calibration: Calibration, points: int = 400) 
     ]
 
 
-def _balanced(true_positives: Counts, false_positives: Counts, _: float) -> int:
-    return int(np.argmax(true_positives * false_positives[-1] - false_positives * true_positives[-1]))
-
-
-def _equal_errors(true_positives: Counts, false_positives: Counts, _: float) -> int:
-    false_negatives = true_positives[-1] - true_positives
-    return int(np.argmin(np.abs(false_positives * true_positives[-1] - false_negatives * false_positives[-1])))
-
-
-def _at_most_fpr(true_positives: Counts, false_positives: Counts, target_fpr: float) -> int:
-    last = np.searchsorted(false_positives / false_positives[-1], target_fpr, side="right") - 1
-    return int(np.searchsorted(true_positives, true_positives[last]))
-
-
-# Each gets counts by falling threshold, the last ones being all pairs, and returns a position.
-_CRITERIA: dict[str, Callable[[Counts, Counts, float], int]] = {
-    "balanced": _balanced,
-    "eer": _equal_errors,
-    "fpr": _at_most_fpr,
-}
+def _merits(accepted_same: Counts, accepted_different: Counts, criterion: Criterion, target_fpr: float) -> Counts:
+    """How good each threshold is, by falling threshold; in whole numbers, so that ties are ties."""
+    same, different = accepted_same[-1], accepted_different[-1]  # the last accepts all
+    if criterion == "balanced":
+        return accepted_same * different - accepted_different * same
+    if criterion == "eer":
+        return -np.abs(accepted_different * same - (same - accepted_same) * different)
+    return np.where(accepted_different / different <= target_fpr, accepted_same, -1)
 
 
 def _midway(thresholds: NDArray[np.float32], chosen: int) -> float:

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from oneshot.evaluation.adapted import measure_adapted, measure_adapted_seen
+from oneshot.evaluation.adapted import Figures, measure_adapted, measure_adapted_seen
 from oneshot.evaluation.calibration import Calibration, roc_table
 from oneshot.evaluation.context import Classes, Context
 from oneshot.evaluation.episodes import HEADLINE_SHOTS, few_shot_accuracy, sampled_episodes, shot_name
 from oneshot.evaluation.metrics import Verification, measure, pair_similarities, triplet_accuracy
 from oneshot.evaluation.near_duplicates import near_duplicates
-
-Figures = dict[str, Any]
 
 
 def evaluate(context: Context, thresholds: dict[str, Any]) -> tuple[Figures, list[Figures], list[Figures]]:

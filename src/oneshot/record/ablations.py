@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import mean
 from textwrap import fill
+from typing import Any
 
 import matplotlib.pyplot as plt
 
@@ -12,7 +13,7 @@ from oneshot.record.markdown import percent, table
 from oneshot.record.statistics import luck_band
 from oneshot.record.studies import NotRun, Record, Study
 from oneshot.report.comparison import METHODS, headlines
-from oneshot.report.plots import COLOURS, MARKERS, save
+from oneshot.report.plots import looks, save
 
 BASE, SEEDS = "ablation_none", "ablation_seed_"  # the short run that changes nothing, and it with other random numbers
 # What the names of a table's lines begin with, and the trainings that it shows.
@@ -21,7 +22,6 @@ TABLES = {
     "reptile": ((BASE, "meta_"), ("meta",)),
     "longer": ((BASE, "twice_", "four_times_"), METHODS),
 }
-SIZES = {"classic": 10, "meta": 7}  # of marks in the picture: one may lie on the other
 
 
 def changes(record: Record, kind: str) -> str:
@@ -59,7 +59,7 @@ def draw(record: Record, path: Path) -> None:
     axes.axvspan(-band, band, color="#E5E5E5", label="luck")
     axes.axvline(0, color="grey", linewidth=1)
     for method in METHODS:
-        axes.plot([], [], MARKERS[method], color=COLOURS[method], markersize=SIZES[method], label=method)
+        axes.plot([], [], **_marks(method))
     ticks, end = {}, 0.0  # in inches from the top: a label may take several lines
     for title, (beginnings, methods) in TABLES.items():
         ticks[end + 0.3] = title
@@ -72,18 +72,20 @@ def draw(record: Record, path: Path) -> None:
             ticks[end + height / 2] = changed
             for method in methods:
                 moved = 100 * (headlines(short[name][method])["triplet"] - mean(unchanged[method]))
-                axes.plot(moved, end + height / 2, MARKERS[method], color=COLOURS[method], markersize=SIZES[method])
+                axes.plot(moved, end + height / 2, **_marks(method) | {"label": None})
             end += height
     axes.set_yticks(list(ticks), ticks.values(), fontsize=11)
     for label in axes.get_yticklabels():
         label.set_fontweight("bold" if label.get_text() in TABLES else "normal")
-    axes.set(
-        ylim=(end + 0.1, 0),
-        xlabel="points of triplet accuracy on validation classes,\nagainst the runs that change nothing",
-    )
+    axes.set_ylim(end + 0.1, 0)
+    axes.set_xlabel("points of triplet accuracy on validation classes,\nagainst the runs that change nothing")
     axes.legend(loc="lower left")
     figure.set_size_inches(11, end + 0.9)
     save(figure, path)
+
+
+def _marks(method: str) -> dict[str, Any]:
+    return looks(method) | {"linestyle": "none", "markersize": {"classic": 10, "meta": 7}[method]}  # may overlap
 
 
 def _short(record: Record) -> dict[str, Study]:

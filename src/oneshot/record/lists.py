@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, read_table
 from oneshot.recognizer.cli import parser
+from oneshot.recognizer.gallery import Gallery
+from oneshot.recognizer.recognizer import Recognizer
 from oneshot.record.markdown import table
 from oneshot.record.studies import NotRun, Record
 from oneshot.report.comparison import HEADLINES, meaning
@@ -44,7 +47,7 @@ def parameters(record: Record) -> str:
     Raises:
         UserError: a line without such a comment.
     """
-    parts: list[tuple[str, list[list[str]]]] = [("", [])]
+    parts: list[tuple[str, list[list[str]]]] = [("", [])]  # what stands above a table, and its rows
     group = ""
     for line in (record.root / "params.yaml").read_text(encoding="utf-8").splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
@@ -92,11 +95,12 @@ def search(record: Record, name: str) -> str:
 def kills(record: Record, part: str) -> str:
     """Kills at random moments or in each stage, by stage and signal."""
     tally = _tally(record, part)
-    by_place: dict[str, Counter[str]] = {}
+    counts: Counter[tuple[str, str]] = Counter()
     for kind, count in tally["kills_by_signal_and_stage"].items():
         what, _, stage = kind.partition(" in ")
-        by_place.setdefault(stage, Counter())[what.split()[0]] += count
-    rows = [[stage, *(str(counts[name]) for name in SIGNALS)] for stage, counts in sorted(by_place.items())]
+        counts[stage, what.split()[0]] += count
+    stages = sorted({stage for stage, _ in counts})
+    rows = [[stage, *(str(counts[stage, name]) for name in SIGNALS)] for stage in stages]
     words = (
         f"**{tally['same_bytes']} of {tally['runs']}** runs, killed {tally['kills']} times in all, ended with the same "
         f"bytes in {tally['files_compared']} files."
@@ -122,13 +126,11 @@ def command_line(record: Record) -> str:
 def python(record: Record) -> str:
     """The public methods of the classes that people import, with the first line of what each says of itself."""
     rows = []
-    for path in ("recognizer", "gallery"):
-        for node in ast.parse((record.root / f"src/oneshot/recognizer/{path}.py").read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and node.name in ("Recognizer", "Gallery"):
-                methods = [m for m in node.body if isinstance(m, ast.FunctionDef) and not m.name.startswith("_")]
-                for method in methods:
-                    call = f"{node.name}.{method.name}({', '.join(a.arg for a in method.args.args[1:])})"
-                    rows.append([f"`{call}`", (ast.get_docstring(method) or "").split("\n")[0]])
+    for kind in (Recognizer, Gallery):
+        for name in (name for name in vars(kind) if not name.startswith("_") and callable(getattr(kind, name))):
+            _, *arguments = inspect.signature(inspect.unwrap(vars(kind)[name])).parameters
+            about = (inspect.getdoc(getattr(kind, name)) or "").partition("\n")[0]
+            rows.append([f"`{kind.__name__}.{name}({', '.join(arguments)})`", about])
     return table(["call", "what it gives"], rows)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 
 from oneshot.record.statistics import interval
 from oneshot.record.studies import NotRun, Record
 from oneshot.report.comparison import METHODS, over_shots
-from oneshot.report.plots import COLOURS, MARKERS, STYLES, save
+from oneshot.report.plots import looks, save
 
 
 def draw(record: Record, path: Path) -> None:
@@ -26,23 +24,21 @@ def draw(record: Record, path: Path) -> None:
         raise NotRun("make seeds")
     shots = [row["shots"] for row in runs[0] if row["meta_frozen_few_shot"] != ""]
     classic, meta = (
-        [[100 * run[place][f"{method}_frozen_few_shot"] for run in runs] for place in range(len(shots))]
+        np.array([[100 * run[place][f"{method}_frozen_few_shot"] for run in runs] for place in range(len(shots))])
         for method in METHODS
     )
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.2))
     figure.suptitle("Which of the unseen classes is it? The networks as trained")
-    for method, values, shift in zip(METHODS, (classic, meta), (-0.07, 0.07), strict=True):
-        _bars(left, values, shift, color=COLOURS[method], fmt=STYLES[method] + MARKERS[method], label=method)
-    _bars(right, np.subtract(meta, classic), 0, color="black", fmt="s")
+    for axes, values, shift, style in (
+        (left, classic, -0.07, looks("classic")),
+        (left, meta, 0.07, looks("meta")),
+        (right, meta - classic, 0, {"color": "black", "linestyle": "none", "marker": "s"}),
+    ):
+        means, halves = zip(*map(interval, values), strict=True)
+        axes.errorbar(np.arange(len(means)) + shift, means, halves, markersize=8, **style)
     right.axhline(0, color="grey", linewidth=1)
     for axes, words in ((left, "accuracy in %"), (right, "meta - classic, in points")):
         axes.set(ylabel=words, xlabel=f"support images of a class\nbars: 95 % over {len(runs)} seeds")
         axes.set_xticks(range(len(shots)), map(str, shots))
     left.legend(loc="lower right")
     save(figure, path)
-
-
-def _bars(axes: Axes, values: Any, shift: float, **style: Any) -> None:
-    """Means of values (points, seeds) and their intervals."""
-    means, halves = zip(*map(interval, values), strict=True)
-    axes.errorbar(np.arange(len(means)) + shift, means, halves, markersize=8, **style)

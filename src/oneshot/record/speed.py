@@ -28,12 +28,11 @@ def summary(record: Record) -> str:
         rows.append([f"images a second against the reference's way, {network}", f"{cells} times"])
     rows += _learning(record, bare["images_per_second"]["median"]) if bare else []
     if exact := found.get("exact_evaluation"):
-        ours, theirs = (
-            f"{exact['seconds'][who]['median']:.1f} s and {exact['peak_gib'][who]:.2f} GiB"
-            for who in ("ours", "scikit-learn")
+        costs = (
+            f"{spent['median']:.1f} s and {exact['peak_gib'][who]:.2f} GiB" for who, spent in exact["seconds"].items()
         )
         words = f"exact evaluation of {exact['embeddings']:,} embeddings ({exact['pairs']:,} pairs)"
-        rows.append([f"{words}, beside scikit-learn's ROC curve of them alone", f"{ours}; {theirs}"])
+        rows.append([f"{words}, beside scikit-learn's ROC curve of them alone", "; ".join(costs)])
     if idle := found.get("repro_with_nothing_to_do"):
         rows.append(["`dvc repro` with nothing to do", f"{_spread(idle)} s"])
     if held := found.get("peak_gib_of_stages"):
@@ -48,8 +47,10 @@ def summary(record: Record) -> str:
 
 def memory(record: Record) -> str:
     """The most that each stage held."""
-    found = _found(record, "peak_gib_of_stages")
-    return table(["stage", "GiB"], [[stage, f"{gib:.2f}"] for stage, gib in found.items()])
+    part = _parts(record).get("peak_gib_of_stages")
+    if not part:
+        raise NotRun("make bench PARTS=peak_gib_of_stages")
+    return table(["stage", "GiB"], [[stage, f"{gib:.2f}"] for stage, gib in part["found"].items()])
 
 
 def _parts(record: Record) -> dict[str, dict[str, Any]]:
@@ -58,12 +59,6 @@ def _parts(record: Record) -> dict[str, dict[str, Any]]:
         raise NotRun("make bench")
     parts: dict[str, dict[str, Any]] = read_json(file, dict[str, dict[str, Any]])
     return parts
-
-
-def _found(record: Record, name: str) -> dict[str, Any]:
-    if not (part := _parts(record).get(name)) or part["found"] is None:
-        raise NotRun(f"make bench PARTS={name}")
-    return dict(part["found"])
 
 
 def _learning(record: Record, images_per_second: float) -> list[list[str]]:
@@ -78,9 +73,8 @@ def _learning(record: Record, images_per_second: float) -> list[list[str]]:
             reached[run["classic"]["record"]["images"]] = run["classic"]["unseen"]["triplet_accuracy"]
     rows = []
     for images, accuracy in sorted(reached.items()):
-        minutes = f"about {images / images_per_second / 60:.0f} minutes"
-        words = f"triplet accuracy on unseen classes after {images:,} images, {minutes}, classic"
-        rows.append([words, f"{percent(accuracy)} %"])
+        after = f"{images:,} images, about {images / images_per_second / 60:.0f} minutes"
+        rows.append([f"triplet accuracy on unseen classes after {after}, classic", f"{percent(accuracy)} %"])
     theirs = next(row["percent"] for row in record.published["reference"] if row["key"] == "seen.triplet_accuracy")
     return rows and [*rows, ["the reference's triplet accuracy, on classes that it had seen", f"{theirs:.2f} %"]]
 

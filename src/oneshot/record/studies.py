@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's from Python 3
 
 from oneshot.common.files import read_json, read_table, read_yaml
 from oneshot.record.runs import read_overrides
-from oneshot.report.comparison import METHODS, flat, side_by_side
+from oneshot.report.comparison import METHODS, flat, held_out, side_by_side
 
 Study = dict[str, Any]  # classic and meta: nested details; classes: rows of both; of a line also why, parameters
 
@@ -26,17 +26,6 @@ class Line(TypedDict):
     set: dict[str, Any]
     config: NotRequired[str]
     needs: NotRequired[str]
-
-
-@with_config(ConfigDict(extra="allow"))
-class Figures(TypedDict):
-    """What a file studies/<name>.json must hold."""
-
-    default: str
-    parameters: dict[str, Any]
-    classic: dict[str, Any]
-    meta: dict[str, Any]
-    classes: list[dict[str, Any]]
 
 
 class NotRun(Exception):
@@ -80,6 +69,16 @@ class Record:
         return details | {"classes": read_table(classes)}
 
     @cached_property
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Those of each training in the project's own run, by dotted names."""
+        return {method: flat(self.default[method]) for method in METHODS}
+
+    @property
+    def held_out(self) -> str:
+        """The group of classes that the headlines of the project's own run are of."""
+        return held_out(self.default["classic"])
+
+    @cached_property
     def done(self) -> dict[str, Study]:
         """The lines that have figures for the present default, with these."""
         found = {name: self.load(name) for name in self.lines}
@@ -113,7 +112,7 @@ class Record:
         """The figures of a line as it now stands; None where there are none for it, or for another default."""
         if not (file := self.root / f"studies/{name}.json").exists():
             return None
-        study: Study = read_json(file, Figures)
+        study: Study = read_json(file)
         same_default = study["default"] == self.digest(study["parameters"])
         same_line = _settings(study["parameters"]) == _settings(self.changes(name))
         return study if same_default and same_line else None

@@ -10,7 +10,7 @@ import numpy as np
 from oneshot.record.markdown import estimated, percent, table
 from oneshot.record.statistics import bootstrap, interval
 from oneshot.record.studies import Record, Study
-from oneshot.report.comparison import HEADLINES, METHODS, flat, headlines, held_out, meaning
+from oneshot.report.comparison import HEADLINES, METHODS, flat, headlines, meaning
 
 GAP = "meta - classic"
 WORDS = {key: meaning(key) for key in HEADLINES if key != "threshold"}  # of the headlines that are in %
@@ -22,23 +22,18 @@ def seeds(record: Record) -> str:
     Last, one run of the triplet loss alone.
     """
     runs = record.seeds
-    by_class = {"triplet": "triplet_accuracy", "binary": "binary_accuracy"}
-    found = {method: [headlines(run[method]) for run in runs] for method in METHODS}
+    measured = set.intersection(*(set(headlines(run[method])) for run in runs for method in METHODS))
     rows = []
-    for key, words in WORDS.items():
-        if not all(key in figures for method in METHODS for figures in found[method]):
-            continue
-        row = [words, f"`{key}`", *paired(runs, key, " t")]
-        for place, method in enumerate(METHODS, 2):
-            if column := by_class.get(key):
-                low, high = bootstrap([_column(run, f"{method}_{column}") for run in runs])
-                row[place] += f" (classes {100 * low:.1f} to {100 * high:.1f})"
+    for key in (key for key in WORDS if key in measured):
+        row = [WORDS[key], f"`{key}`", *paired(runs, key, " t")]
+        for place, method in enumerate(METHODS if key in ("triplet", "binary") else (), 2):
+            low, high = bootstrap([_column(run, f"{method}_{key}_accuracy") for run in runs])
+            row[place] += f" (classes {100 * low:.1f} to {100 * high:.1f})"
         rows.append(row)
     if alone := record.done.get("pure_triplet"):
-        classic, meta = (headlines(alone[method])["triplet"] for method in METHODS)
         words = f"*beside it, the triplet loss alone, one seed:* {WORDS['triplet']}"
-        rows.append([words, "`triplet`", percent(classic), percent(meta), percent(meta - classic)])
-    return table([f"measure, {len(runs)} seed{'s' if len(runs) > 1 else ''}", "key", *METHODS, GAP], rows)
+        rows.append([words, "`triplet`", *paired([alone], "triplet")])
+    return table([f"measure, {len(runs)} seed{'s' * (len(runs) > 1)}", "key", *METHODS, GAP], rows)
 
 
 def paired(runs: list[Study], key: str, label: str = "") -> list[str]:
@@ -49,63 +44,50 @@ def paired(runs: list[Study], key: str, label: str = "") -> list[str]:
 
 def reference(record: Record) -> str:
     """The reference's figures beside those of the same protocol here, and means over seeds."""
-    runs, rows = record.seeds, []
+    rows = []
     for theirs in record.published["reference"]:
         method, path = theirs["training"], theirs["key"]
-        figures = [flat(run[method]) for run in runs]
-        if any(path not in of_run for of_run in figures):
-            continue
-        fixed = figures[0][f"{path}_fixed"] if "binary" in path else None
-        over_seeds = estimated(*interval([of_run[path] for of_run in figures]), " t")
-        cells = [f"{theirs['percent']:.2f}", percent(figures[0][path]), over_seeds, percent(fixed), f"`{path}`"]
-        rows.append([method, theirs["words"], *cells])
-    here = ["here, calibrated", f"mean of {len(runs)}, calibrated", "here, threshold 0.7"]
+        figures = [flat(run[method]) for run in record.seeds]
+        if all(path in of_run for of_run in figures):
+            over_seeds = estimated(*interval([of_run[path] for of_run in figures]), " t")
+            here = [percent(figures[0][path]), over_seeds, percent(figures[0].get(f"{path}_fixed"))]
+            rows.append([method, theirs["words"], f"{theirs['percent']:.2f}", *here, f"`{path}`"])
+    here = ["here, calibrated", f"mean of {len(record.seeds)}, calibrated", "here, threshold 0.7"]
     return table(["training", "in %", "reference", *here, "key in `metrics/details/`"], rows)
 
 
 def single(record: Record) -> str:
     """The headlines of the project's own run, with 95 % intervals over draws of supports where there are any."""
-    found = {method: headlines(record.default[method]) for method in METHODS}
     rows = []
-    for key in found["classic"]:
-        group = held_out(record.default["classic"])
-        path, words = HEADLINES[key][0], meaning(key, group)
-        values = [found[method][key] for method in METHODS]
-        if key == "threshold":
-            rows.append([words, f"`{key}`", *(f"{value:.3f}" for value in values), ""])
-            continue
-        home = path.format(held_out=group).removesuffix(".accuracy")
-        widths = [flat(record.default[method]).get(f"{home}.ci95") for method in METHODS]
-        cells = [estimated(*pair) for pair in zip(values, widths, strict=True)]
-        rows.append([words, f"`{key}`", *cells, f"{100 * (values[1] - values[0]):+.2f}"])
+    for key, (path, _) in HEADLINES.items():
+        path = path.format(held_out=record.held_out)
+        if path in record.figures["classic"]:
+            classic, meta = (figures[path] for figures in record.figures.values())
+            cells = [*_cells(record, path), f"{100 * (meta - classic):+.2f}"]
+            if key == "threshold":
+                cells = [f"{classic:.3f}", f"{meta:.3f}", ""]
+            rows.append([meaning(key, record.held_out), f"`{key}`", *cells])
     return table(["in %", "key in `metrics/*.json`", *METHODS, GAP], rows)
 
 
 def adapted(record: Record) -> str:
     """Triplet and binary accuracy as trained, and after adaptation to one class on K of its images."""
-    group = held_out(record.default["classic"])
-    rows = []
-    for words, home in {"none: as trained": (), **{name: (f"adapted_{name}",) for name in _shots(record)}}.items():
-        cells = []
-        for column in ("triplet_accuracy", "binary_accuracy"):
-            for method in METHODS:
-                cells.append(percent(flat(record.default[method])[".".join((*home, group, column))]))
-        rows.append([words, *cells])
-    heading = [f"{kind}, {method}" for kind in ("triplet", "binary") for method in METHODS]
-    return table(["images adapted on", *heading], rows)
+    homes = {"none: as trained": ""} | {shots: f"adapted_{shots}." for shots in _shots(record)}
+    kinds = ("triplet", "binary")
+    rows = [
+        [words, *_cells(record, *(f"{home}{record.held_out}.{kind}_accuracy" for kind in kinds))]
+        for words, home in homes.items()
+    ]
+    return table(["images adapted on", *(f"{kind}, {method}" for kind in kinds for method in METHODS)], rows)
 
 
 def episodes(record: Record) -> str:
     """N-way K-shot accuracy as trained, and after adaptation to the whole support set."""
-    figures = {method: flat(record.default[method]) for method in METHODS}
     rows = []
-    for shots in _shots(record):
-        home = f"adapted_{shots}.{held_out(record.default['classic'])}"
-        for key in (key for key in figures["classic"] if re.fullmatch(rf"{home}\.\w+_shot\.accuracy", key)):
-            for words, one in (("as trained", key.partition(".")[2]), ("adapted", key)):
-                width = one.removesuffix("accuracy") + "ci95"
-                cells = [estimated(figures[method][one], figures[method][width]) for method in METHODS]
-                rows.append([shots, words, *cells, f"`{one}`"])
+    for key in record.figures["classic"]:
+        if found := re.fullmatch(rf"adapted_(\w+)\.({record.held_out}\.\w+_shot\.accuracy)", key):
+            for words, path in (("as trained", found[2]), ("adapted", key)):
+                rows.append([found[1], words, *_cells(record, path), f"`{path}`"])
     return table(["support images of a class", "in %", *METHODS, "key in `metrics/details/`"], rows)
 
 
@@ -152,27 +134,36 @@ def thresholds(record: Record) -> str:
         "binary_accuracy_best": "the best single one, known in hindsight",
         "binary_accuracy_own_thresholds": "the best one for each class, known in hindsight",
     }
-    figures = [record.default[method][held_out(record.default["classic"])] for method in METHODS]
-    rows = [[words, *(percent(of_method[key]) for of_method in figures)] for key, words in kinds.items()]
+    rows = [[words, *_cells(record, f"{record.held_out}.{key}")] for key, words in kinds.items()]
     return table(["threshold", *METHODS], rows)
 
 
 def near_duplicates(record: Record) -> str:
     """How much do test images that training all but knows flatter the figures?"""
     rows = []
-    for group in ("seen", held_out(record.default["classic"])):
+    for group in ("seen", record.held_out):
         for key in ("triplet_accuracy", "binary_accuracy"):
-            homes = [record.default[m].get(home, {}) for m in METHODS for home in (group, f"{group}_distinct")]
-            rows.append([f"{key.replace('_', ' ')}, {group} classes", *(percent(home.get(key)) for home in homes)])
+            every, distinct = (_cells(record, f"{home}.{key}") for home in (group, f"{group}_distinct"))
+            cells = [cell for pair in zip(every, distinct, strict=True) for cell in pair]
+            rows.append([f"{key.replace('_', ' ')}, {group} classes", *cells])
     count = record.default["classic"]["near_duplicates"]
     heading = [f"{method}, {kind}" for method in METHODS for kind in ("all test images", f"without these {count}")]
     return table(["in %", *heading], rows)
 
 
+def _cells(record: Record, *paths: str) -> list[str]:
+    """Figures of both trainings, path after path, with 95 % intervals where there are any; empty: not measured."""
+    return [
+        estimated(figures.get(path), figures.get(path.removesuffix("accuracy") + "ci95"))
+        for path in paths
+        for figures in record.figures.values()
+    ]
+
+
 def _shots(record: Record) -> list[str]:
     """Numbers of images that networks were adapted on, such as "5" and "all"."""
-    found = (re.fullmatch(r"adapted_(\d+|all)", key) for key in record.default["classic"])
-    return [match[1] for match in found if match]
+    names = (name.removeprefix("adapted_") for name in record.default["classic"] if name.startswith("adapted_"))
+    return [name for name in names if name != "seen_all"]
 
 
 def _column(run: Study, column: str) -> list[Any]:

@@ -14,12 +14,12 @@ from oneshot.data.sampling import random_stream
 from oneshot.evaluation.context import Context
 from oneshot.evaluation.episodes import draw_supports
 from oneshot.evaluation.metrics import pair_similarities
+from oneshot.report.comparison import Rows
 
 BINS = 80  # of the histogram of cosines
 MAP_IMAGES = 60  # of each class on the map, at most
 EPISODE_CLASSES, EPISODE_QUERIES = 10, 5  # at most; queries of each class
 HARDEST = 8  # triplets shown
-Rows = list[dict[str, Any]]
 
 
 def similarity_histogram(context: Context) -> Rows:
@@ -49,13 +49,8 @@ def embedding_map(context: Context) -> Rows:
     places = tsne.fit_transform(vectors)
     places = (places - places.min(axis=0)) / np.ptp(places, axis=0)
     return [
-        {
-            "row": int(row),
-            "class": context.names[context.test_labels[row]],
-            "x": round(float(x), 4),
-            "y": round(float(y), 4),
-        }
-        for row, (x, y) in zip(rows, places, strict=True)
+        {"row": row, "class": context.names[context.test_labels[row]], "x": round(x, 4), "y": round(y, 4)}
+        for row, (x, y) in zip(rows.tolist(), places.astype(np.float64).tolist(), strict=True)
     ]
 
 
@@ -110,24 +105,17 @@ def hardest_triplets(context: Context) -> Rows:
     gaps = cosines[every, negative] - cosines[every, positive]
     found: Rows = []
     used: set[Any] = set()
-    for anchor in np.argsort(-gaps, kind="stable"):
-        trio = (anchor, positive[anchor], negative[anchor])
-        pair = (labels[anchor], labels[trio[2]])
-        if used & {*trio, pair}:
-            continue
-        used |= {*trio, pair}
-        found.append(
-            {
-                **{name: int(rows[i]) for name, i in zip(("anchor", "positive", "negative"), trio, strict=True)},
-                "class": context.names[pair[0]],
-                "negative_class": context.names[pair[1]],
-                "positive_cosine": round(float(cosines[anchor, trio[1]]), 4),
-                "negative_cosine": round(float(cosines[anchor, trio[2]]), 4),
-            }
-        )
-        if len(found) == HARDEST:
-            break
-    return found
+    for a in np.argsort(-gaps, kind="stable"):
+        p, n = positive[a], negative[a]
+        new = {a, p, n, (labels[a], labels[n])}
+        if not used & new:
+            used |= new
+            found.append({
+                "anchor": int(rows[a]), "positive": int(rows[p]), "negative": int(rows[n]),
+                "class": context.names[labels[a]], "negative_class": context.names[labels[n]],
+                "positive_cosine": round(float(cosines[a, p]), 4), "negative_cosine": round(float(cosines[a, n]), 4),
+            })  # fmt: skip
+    return found[:HARDEST]
 
 
 def images_of(context: Context, part: str, rows: list[int]) -> NDArray[np.uint8]:

@@ -22,6 +22,7 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from oneshot.common.files import write_bytes
+from oneshot.report.comparison import Rows
 
 # Okabe & Ito's palette: told apart by the colour-blind. Line styles tell them apart without colour.
 COLOURS = {"classic": "#0072B2", "meta": "#D55E00"}
@@ -34,7 +35,6 @@ FALLBACKS = (
     "Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo", "Yu Gothic", "Microsoft YaHei", "Malgun Gothic",
 )  # fmt: skip
 PERCENT = (1, 2, 5, 10, 20, 50, 100)  # ticks of log axes
-Rows = list[dict[str, Any]]
 
 plt.rcParams.update(
     {
@@ -150,13 +150,13 @@ def accuracy_over_shots(rows: Rows, path: Path) -> None:
     for axes, kind, state, fill in ((panels[0], "adapted_few_shot", "adapted", "full"),
                                     (panels[0], "frozen_few_shot", "frozen", "none"),
                                     (panels[-1], "gain", "adapted", "full")):  # fmt: skip
-        for column, method, shift in ((f"classic_{kind}", "classic", -0.07), (f"meta_{kind}", "meta", 0.07)):
+        for method, shift in (("classic", -0.07), ("meta", 0.07)):
+            column = f"{method}_{kind}"
             if shown := [place for place, row in enumerate(rows) if row[column] != ""]:
                 y, half = ([100 * (rows[place][key] or 0) for place in shown] for key in (column, f"{column}_ci95"))
                 axes.set_xticks(shown, [str(rows[place]["shots"] or "all") for place in shown])
-                axes.errorbar([place + shift for place in shown], y, half, color=COLOURS[method], fillstyle=fill,
-                              fmt=STYLES[method] + MARKERS[method], alpha=1 if fill == "full" else 0.6,
-                              label=f"{method}, {state}")  # fmt: skip
+                style = {"fillstyle": fill, "alpha": 1 if fill == "full" else 0.6, "label": f"{method}, {state}"}
+                axes.errorbar([place + shift for place in shown], y, half, **looks(method) | style)
     words = (
         ("Which of the unseen classes is it?", "accuracy in %", "draws of them"),
         ("Which of two pictures is of the class?", "triplet accuracy: points\nabove the frozen network", "classes"),
@@ -190,8 +190,8 @@ def thumbnail_map(rows: Rows, images: NDArray[np.uint8], method: str, path: Path
 def episode(example: dict[str, Any], supports: NDArray[np.uint8], queries: NDArray[np.uint8], method: str,
             path: Path) -> None:  # fmt: skip
     """A one-shot episode: a column for each class, its support, then its queries with what they were taken for."""
-    columns = [[q for q in zip(example["queries"], queries, strict=True) if q[0]["class"] == support["class"]]
-               for support in example["supports"]]  # fmt: skip
+    pairs = list(zip(example["queries"], queries, strict=True))
+    columns = [[pair for pair in pairs if pair[0]["class"] == support["class"]] for support in example["supports"]]
     rows = 1 + max(map(len, columns))
     size = (max(6, 1.25 * len(columns)), 1.65 * rows + 1)
     figure, panels = plt.subplots(rows, len(columns), figsize=size, squeeze=False)
@@ -227,21 +227,22 @@ def hardest_triplets(rows: Rows, images: NDArray[np.uint8], method: str, path: P
     save(figure, path)
 
 
+def looks(method: str) -> dict[str, Any]:
+    """How a training's line with marks looks."""
+    return {"color": COLOURS[method], "linestyle": STYLES[method], "marker": MARKERS[method], "label": method}
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as SVG, or as PNG where the path says so, with the same bytes each time, and close it."""
-    buffer = io.BytesIO()
-    if path.suffix == ".png":  # pictures of many images: as SVG they would be large
-        figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
-    else:
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    buffer, kind = io.BytesIO(), path.suffix[1:]  # PNG for pictures of many images: as SVG they would be large
+    figure.savefig(buffer, format=kind, dpi=90, metadata={"Software" if kind == "png" else "Date": None})
     plt.close(figure)
     write_bytes(path, buffer.getvalue())
 
 
 def _picture(axes: Axes, image: NDArray[np.uint8], words: str, colour: str, bold: bool = False) -> None:
     axes.imshow(_shown(image), interpolation="bicubic")
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set(visible=True, edgecolor=colour, linewidth=3)
@@ -272,5 +273,4 @@ def _letters() -> frozenset[int]:
 
 
 def _line(axes: Axes, method: str, x: Any, y: Any, **style: Any) -> None:
-    own: dict[str, Any] = {"linestyle": STYLES[method], "color": COLOURS[method], "linewidth": 2.5, "label": method}
-    axes.plot(x, y, **own | style)
+    axes.plot(x, y, **looks(method) | {"marker": "", "linewidth": 2.5} | style)
