@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,24 @@ TINY = {
     "hardware.precision": "fp32",
     "hardware.threads": 1,
 }
+# Python runs this at its start where PYTHONPATH leads to it, as sitecustomize.py: a training is killed in the middle,
+# between two checkpoints, as if the power had failed; of several processes, the second.
+KILL_TRAININGS = """
+import os, signal, sys
+script = os.path.abspath(sys.orig_argv[-1])
+if os.path.basename(script) in ("train_classic.py", "train_meta.py"):
+    sys.path.insert(0, os.path.join(os.path.dirname(script), "../src"))
+    from oneshot.training import classic, loop, reptile
+    loop.CHECKPOINT_COST, loop.FIRST_CHECKPOINT = 1e9, 0  # one a step
+    def dying(take_step):
+        def step(self, number):
+            if number == self.steps // 2 + 1 and os.environ.get("RANK", "1") == "1":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return take_step(self, number)
+        return step
+    for training in (classic.ClassicTraining, reptile.ReptileTraining):
+        training.step = dying(training.step)
+"""
 COMMITTED: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
@@ -89,6 +108,29 @@ def unit_vectors(count: int, dimensions: int = 6, seed: int = 0) -> torch.Tensor
     """Random unit vectors (count, dimensions)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.nn.functional.normalize(torch.randn(count, dimensions, generator=generator), dim=1)
+
+
+@contextmanager
+def at_step(method: Any, stop: int, act: Callable[[Any], float]) -> Iterator[None]:
+    """After each step of a training from number `stop` on, `act` is called with it; what it returns scales the loss."""
+    step = method.step
+
+    def disturbed(self: Any, number: int) -> torch.Tensor:
+        loss = step(self, number)
+        return loss * act(self) if number >= stop else loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(method, "step", disturbed)
+        yield
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    """A function that raises this, whatever it is given."""
+
+    def function(*_: object, **__: object) -> Any:
+        raise error
+
+    return function
 
 
 def make_context(

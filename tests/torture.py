@@ -106,7 +106,7 @@ def in_each_stage(folder: Path, number: int, seconds: dict[str, float]) -> list[
     kills = []
     for place, stage in enumerate(stages):
         for name in SIGNALS:
-            earlier = len(stages_in(log_of(folder)))
+            earlier = len(stages_in(folder))
             process = begin(folder)
             began = first_of(stages[place:], folder, process, earlier)
             time.sleep(rng.uniform(0, 0.9 * seconds[stage]) if began == stage else 0)  # else: that one is done
@@ -191,55 +191,41 @@ def two_at_once(times: int) -> dict[str, int]:
 
 def run_in(root: Path, seed: int) -> subprocess.Popen[str]:
     """A run of the project in `root`, in its runs/pair/."""
-    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    return subprocess.Popen([sys.executable, "-c", RUN, str(seed)], cwd=root, env=environment, **pipes)
+    command, environment = [sys.executable, "-c", RUN, str(seed)], os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    out: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=root, env=environment, **out)
 
 
 def ended(run: subprocess.Popen[str]) -> str:
     """How a run ends, with the DVC that it may have left behind: done, refused in one line, or killed."""
     told = run.communicate()[1]
     refused = "refused" if re.fullmatch(r"error: \S+: held by process .*\n", told) else None
-    end = {0: "done", 1: refused, -signal.SIGKILL: "killed"}.get(run.returncode)
-    if end is None:
-        raise UserError(f"one of two runs at once ends with {run.returncode}: {told[-2000:]}")
-    return end
+    if end := {0: "done", 1: refused, -signal.SIGKILL: "killed"}.get(run.returncode):
+        return end
+    raise UserError(f"one of two runs at once ends with {run.returncode}: {told[-2000:]}")
 
 
 def made_up_input(factor: int) -> dict[str, int]:
-    """Run the tests marked `fuzz` with so many times the examples; the examples that each tried.
+    """Run the tests marked `fuzz` with so many times the examples; those that passed, by the words of a test's name.
 
     Raises:
-        UserError: one failed.
+        UserError: one failed, or hypothesis counts in other words now.
     """
     options = "-m pytest -m fuzz -n 0 --hypothesis-show-statistics -p no:cacheprovider"
     command = [sys.executable, *options.split()]
     environment = os.environ | {"ONESHOT_FUZZ": str(factor)}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        print(done.stdout[-3000:])
-        raise UserError("made-up input: a test fails, as printed above")
-    tried = examples_tried(done.stdout)
-    print(f"{sum(tried.values()):,} made-up inputs, each taken or refused in one line")
-    return tried
-
-
-def examples_tried(printed: str) -> dict[str, int]:
-    """The examples that passed, by the words of the test's name, from what `--hypothesis-show-statistics` prints.
-
-    Raises:
-        UserError: a test without any: hypothesis counts in other words now.
-    """
-    tried: dict[str, int] = {}
-    for line in printed.splitlines():
+    tried: Counter[str] = Counter()
+    for line in done.stdout.splitlines():
         if match := re.fullmatch(r"tests/[\w/]+\.py::test_(\w+):", line.strip()):
             name = match[1].replace("_", " ")
-            tried[name] = 0
         elif match := re.search(r"(\d+) passing\b.*\b0 failing\b", line):
             tried[name] += int(match[1])
-    if not tried or not all(tried.values()):
-        raise UserError("made-up input: hypothesis printed no count of examples that this script can read")
-    return tried
+    if done.returncode or not tried:
+        print(done.stdout[-3000:])
+        raise UserError("made-up input: a test fails, or none is counted, as printed above")
+    print(f"{tried.total():,} made-up inputs, each taken or refused in one line")
+    return dict(tried)
 
 
 def make_project(folder: Path) -> Path:
@@ -262,7 +248,7 @@ def undisturbed(folder: Path) -> tuple[dict[str, str], dict[str, float]]:
     process = begin(folder)
     began: dict[str, float] = {}
     while process.poll() is None:
-        for stage in stages_in(log_of(folder)):
+        for stage in stages_in(folder):
             began.setdefault(stage, time.monotonic())
         time.sleep(0.05)
     if process.returncode:
@@ -274,7 +260,7 @@ def undisturbed(folder: Path) -> tuple[dict[str, str], dict[str, float]]:
 def first_of(stages: list[str], folder: Path, process: subprocess.Popen[bytes], earlier: int) -> str | None:
     """Wait until DVC begins one of `stages`, after the `earlier` ones in the log, and say which; None where it ends."""
     while process.poll() is None:
-        for stage in stages_in(log_of(folder))[earlier:]:
+        for stage in stages_in(folder)[earlier:]:
             if stage in stages:
                 return stage
         time.sleep(0.05)
@@ -307,7 +293,7 @@ def send(process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool,
 
 def strike(process: subprocess.Popen[bytes], folder: Path, name: str, whole: bool) -> str:
     """Send a signal; 'signal to whom, in stage'."""
-    running = [stage.split("@")[0] for stage in stages_in(log_of(folder))] or ["the start"]
+    running = [stage.split("@")[0] for stage in stages_in(folder)] or ["the start"]
     number = getattr(signal, name)
     with contextlib.suppress(ProcessLookupError):  # it has just ended
         os.killpg(process.pid, number) if whole else os.kill(process.pid, number)
@@ -328,11 +314,7 @@ def is_whole(path: Path) -> bool:
 
 
 def finish(folder: Path, kills: list[str]) -> None:
-    """Leave a run alone until it ends.
-
-    Raises:
-        UserError: it fails.
-    """
+    """Leave a run alone until it ends; UserError where it fails."""
     for attempt in range(3):  # a run that was told to stop may have to be asked twice
         if begin(folder).wait(timeout=600) == 0:
             return
@@ -340,9 +322,9 @@ def finish(folder: Path, kills: list[str]) -> None:
     raise UserError(f"after {', '.join(kills)}: `dvc repro` fails: {log_of(folder)[-800:]}")
 
 
-def stages_in(log: str) -> list[str]:
-    """The stages that a log says were run, in order."""
-    return [line.split("'")[1] for line in log.splitlines() if line.startswith("Running stage '")]
+def stages_in(folder: Path) -> list[str]:
+    """The stages that were run in a folder, in order."""
+    return [line.split("'")[1] for line in log_of(folder).splitlines() if line.startswith("Running stage '")]
 
 
 def wait_for_the_end(folder: Path, process: subprocess.Popen[bytes], kill: str, most: float = 300) -> None:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 import yaml
-from helpers import ROOT
+from helpers import ROOT, raising
 
 from oneshot.common import stage
 from oneshot.common.errors import UserError
@@ -37,13 +37,6 @@ def ended(main, **options):
     with pytest.raises(SystemExit) as stopped:
         run_stage(main, **options)
     return stopped.value.code
-
-
-def raising(error):
-    def main():
-        raise error
-
-    return main
 
 
 @pytest.mark.parametrize(("error", "words", "advice"), MISHAPS)

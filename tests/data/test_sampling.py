@@ -33,13 +33,13 @@ def test_no_image_comes_again_before_all_of_its_class_came(pool):
 @pytest.mark.parametrize("classes", [[2], [0, 4], list(range(6))])
 def test_triplets(pool, classes):
     (batch,) = pool.triplet_batches(random_stream(3, "meta", 0), np.array(classes), size=300, steps=1)
-    anchors, positives, negatives = np.split(batch.images, 3)
-    assert set(class_of(anchors)) == set(classes)
-    assert (class_of(anchors) == class_of(positives)).all()
-    assert (anchors != positives).all()
-    assert (class_of(anchors) != class_of(negatives)).all()
+    (of_anchors, of_positives, of_negatives), (anchors, positives, _) = (
+        np.split(values, 3) for values in (class_of(batch.images), batch.images)
+    )
+    assert set(of_anchors) == set(classes) and (anchors != positives).all()
+    assert (of_anchors == of_positives).all() and (of_anchors != of_negatives).all()
     # One class stands against all others; several against each other.
-    assert set(class_of(negatives)) == (set(range(6)) - {2} if classes == [2] else set(classes))
+    assert set(of_negatives) == (set(range(6)) - {2} if classes == [2] else set(classes))
     assert (class_of(batch.images) == batch.labels).all()
 
 

@@ -40,7 +40,6 @@ def some_labels(count: int, seed: int) -> np.ndarray:
 
 CASES = [(vectors, seed) for vectors in (smooth, coarse) for seed in (0, 1)]
 BOTH = pytest.mark.parametrize(("vectors", "seed"), CASES)
-NEGATIVES = pytest.mark.parametrize("given", [False, True], ids=["among anchors", "given"])
 
 
 def cosine(left: torch.Tensor, right: torch.Tensor) -> np.float32:
@@ -84,9 +83,9 @@ def slow_accuracy(same, different, threshold: float) -> float:
     return (tpr + tnr) / 2
 
 
-def slow_equal_error_rate(same, different) -> float:
+def slow_equal_error_rate(same, different, every) -> float:
     best = None
-    for threshold in sorted({*map(float, same), *map(float, different), np.inf}, reverse=True):
+    for threshold in reversed(every):
         false_negatives = sum(score < threshold for score in same)
         false_positives = sum(score >= threshold for score in different)
         gap = abs(false_positives * len(same) - false_negatives * len(different))
@@ -97,61 +96,44 @@ def slow_equal_error_rate(same, different) -> float:
     return best[1]
 
 
-def random_scores(vectors, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    return pair_similarities(vectors(24, seed), some_labels(24, seed))
-
-
-# --- Similarities ----------------------------------------------------------------------------------
-
-
-def test_similarities_are_exact_cosines_rounded_once():
+def test_a_similarity_is_the_exact_cosine_rounded_once_in_whichever_order_and_block():
     left, right = smooth(5, 1, 64), smooth(7, 2, 64)
-    found = similarities(on_grid(left), on_grid(right))
-    assert found.dtype == torch.float32
-    assert np.array_equal(found.numpy(), np.array(slow_cosines(left, right)))
-    assert torch.allclose(found, left @ right.T, atol=2e-7)
-
-
-def test_a_pair_has_one_similarity_in_whichever_order_and_block():
+    assert np.array_equal(similarities(on_grid(left), on_grid(right)).numpy(), np.array(slow_cosines(left, right)))
     rows = on_grid(smooth(301, 0, 64))
     whole = similarities(rows, rows)
-    assert torch.equal(whole, whole.T)
+    assert whole.dtype == torch.float32 and torch.equal(whole, whole.T)
     shuffled = torch.randperm(64, generator=torch.Generator().manual_seed(0))
     assert torch.equal(whole, similarities(rows[:, shuffled], rows[:, shuffled]))
     for size in (1, 7, 100):
         assert torch.equal(whole, torch.cat([similarities(block, rows) for block in rows.split(size)]))
 
 
-def test_on_grid_changes_less_than_float32_does():
+def test_on_grid_changes_less_than_float32_does_and_refuses_what_is_no_number():
     rows = smooth(50, 0, 64)
     assert (on_grid(rows) - rows).abs().max() <= 2.0**-27
     assert torch.equal(on_grid(rows) * 2**26, (on_grid(rows) * 2**26).round())  # so sums of products are exact
-    assert torch.equal(on_grid(torch.zeros(2, 4)), torch.zeros(2, 4, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_on_grid_refuses_what_is_no_number(bad):
-    rows = smooth(3, 0)
-    rows[1, 2] = bad
-    with pytest.raises(UserError, match="diverged"):
-        on_grid(rows)
-
-
-def a_task(vectors, seed, given):
-    """18 anchors of three classes, and 9 negatives where they are given."""
-    return vectors(18, seed), some_labels(18, seed), vectors(9, seed + 100) if given else None
-
-
-# --- Triplets and per-class accuracy ---------------------------------------------------------------
+    for bad in (torch.nan, torch.inf):
+        rows[1, 2] = bad
+        with pytest.raises(UserError, match="diverged"):
+            on_grid(rows)
 
 
 @BOTH
-@NEGATIVES
-def test_triplet_accuracy_counts_every_triplet(vectors, seed, given):
-    anchors, labels, negatives = a_task(vectors, seed, given)
+@pytest.mark.parametrize("given", [False, True], ids=["among anchors", "given"])
+def test_figures_of_a_task_count_every_triplet_and_pair(vectors, seed, given):
+    """18 anchors of three classes, and 9 negatives where they are given."""
+    anchors, labels, negatives = vectors(18, seed), some_labels(18, seed), vectors(9, seed + 100) if given else None
+    per_class = slow_triplets(anchors, labels, negatives)
     found = triplet_accuracy(anchors, labels, negatives)
-    assert list(found) == [3, 7, 20]
-    assert found == pytest.approx(slow_triplets(anchors, labels, negatives), abs=1e-15)
+    assert list(found) == [3, 7, 20] and found == pytest.approx(per_class, abs=1e-15)
+    same, different = slow_pairs(anchors, labels, negatives)
+    for fast, slow in zip(pair_similarities(anchors, labels, negatives), (same, different), strict=True):
+        assert fast.dtype == np.float32 and np.array_equal(np.sort(fast), np.sort(slow))
+    figures = measure(anchors, labels, 0.25, negatives)
+    assert all(type(value) is float for value in figures.values())
+    assert figures["triplet_accuracy"] == pytest.approx(sum(per_class.values()) / 3, abs=1e-15)
+    assert figures["binary_accuracy"] == pytest.approx(slow_accuracy(same, different, 0.25), abs=1e-15)
+    assert figures["binary_accuracy_fixed"] == pytest.approx(slow_accuracy(same, different, 0.7), abs=1e-15)
 
 
 def test_triplet_accuracy_by_hand():
@@ -168,33 +150,41 @@ def test_ranking_accuracy_counts_ties_half():
     assert ranking_accuracy(query, torch.stack([query, north]), torch.stack([north, -query])) == (2 + 1.5) / 4
 
 
-# --- Pairs -----------------------------------------------------------------------------------------
+def some_scores():
+    """Scores of same and different pairs: of both kinds of vectors, then few on few levels."""
+    for vectors, seed in CASES:
+        yield pair_similarities(vectors(24, seed), some_labels(24, seed))
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        yield tuple(random.integers(0, 6, random.integers(1, 6)).astype(np.float32) / 6 for _ in range(2))
 
 
-@BOTH
-@NEGATIVES
-def test_pair_similarities_hold_every_pair_once(vectors, seed, given):
-    anchors, labels, negatives = a_task(vectors, seed, given)
-    found = pair_similarities(anchors, labels, negatives)
-    for fast, slow in zip(found, slow_pairs(anchors, labels, negatives), strict=True):
-        assert fast.dtype == np.float32
-        assert np.array_equal(np.sort(fast), np.sort(slow))
-
-
-def test_a_class_of_one_image_takes_part_in_different_pairs_only():
-    same, different = pair_similarities(coarse(3, 0), np.array([0, 0, 1]))
-    assert (len(same), len(different)) == (1, 2)
-
-
-# --- Verification ----------------------------------------------------------------------------------
-
-
-@BOTH
-def test_binary_accuracy_at_a_threshold(vectors, seed):
-    same, different = random_scores(vectors, seed)
+@pytest.mark.parametrize(("same", "different"), list(some_scores()))
+def test_figures_of_pairs_are_those_of_a_loop_over_thresholds(same, different):
+    pairs, every = Verification(same, different), sorted({*map(float, same), *map(float, different), np.inf})
     for threshold in (-2.0, -0.5, 0.0, 0.3, float(same[0]), float(different[0]), 0.7, 2.0):
-        found = Verification(same, different).binary_accuracy(threshold)
-        assert found == pytest.approx(slow_accuracy(same, different, threshold), abs=1e-15)
+        expected = slow_accuracy(same, different, threshold)
+        assert pairs.binary_accuracy(threshold) == pytest.approx(expected, abs=1e-15)
+    accuracies = [slow_accuracy(same, different, threshold) for threshold in every]
+    accuracy, threshold = pairs.best()
+    assert accuracy == pytest.approx(max(accuracies), abs=1e-15)
+    assert accuracy == pytest.approx(pairs.binary_accuracy(threshold), abs=1e-15)
+    reached = [t for t, value in zip(every, accuracies, strict=True) if value > max(accuracies) - 1e-12]
+    assert threshold == max((t for t in reached if t < np.inf), default=threshold)
+    slow = sum(half_ties(s, d) for s in same for d in different) / (len(same) * len(different))
+    assert pairs.roc_auc() == pytest.approx(slow, abs=1e-15)
+    truth, scores = [1] * len(same) + [0] * len(different), np.concatenate([same, different])
+    assert pairs.roc_auc() == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
+    assert pairs.equal_error_rate() == pytest.approx(slow_equal_error_rate(same, different, every), abs=1e-15)
+
+    fpr, tpr, thresholds = pairs.roc_points(40, also=[0.25])
+    exact = roc_curve(truth, scores, drop_intermediate=False)
+    assert {*zip(fpr.tolist(), tpr.tolist(), strict=True)} <= {*zip(exact[0].tolist(), exact[1].tolist(), strict=True)}
+    for row, threshold in enumerate(thresholds):
+        assert (tpr[row], fpr[row]) == (np.mean(same >= threshold), np.mean(different >= threshold))
+    assert (np.diff(thresholds) < 0).all() and 0.25 in thresholds
+    assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)
+    assert np.isfinite(thresholds).all() and len(thresholds) <= 41
 
 
 def test_a_threshold_between_two_float32_numbers_is_not_rounded():
@@ -205,63 +195,19 @@ def test_a_threshold_between_two_float32_numbers_is_not_rounded():
     assert Verification([below], [-1.0]).binary_accuracy(float(below)) == 1.0
 
 
-@BOTH
-def test_the_best_threshold_is_best_of_all(vectors, seed):
-    same, different = random_scores(vectors, seed)
-    every = sorted({*map(float, same), *map(float, different), np.inf})
-    accuracies = [slow_accuracy(same, different, threshold) for threshold in every]
-    accuracy, threshold = Verification(same, different).best()
-    assert accuracy == pytest.approx(max(accuracies), abs=1e-15)
-    assert accuracy == pytest.approx(Verification(same, different).binary_accuracy(threshold), abs=1e-15)
-    reached = [t for t, value in zip(every, accuracies, strict=True) if value > max(accuracies) - 1e-12]
-    assert threshold == max(t for t in reached if t < np.inf)
-
-
-def test_the_best_threshold_of_scores_the_wrong_way_round():
-    assert Verification([0.0], [1.0]).best() == (0.5, 0.0)
-
-
-def test_of_two_best_thresholds_the_higher():
-    assert Verification([0.75, 0.25], [0.5, 0.0]).best() == (0.75, 0.75)
-
-
-@BOTH
-def test_roc_auc_counts_ties_half(vectors, seed):
-    same, different = random_scores(vectors, seed)
-    found = Verification(same, different).roc_auc()
-    slow = sum(half_ties(s, d) for s in same for d in different) / (len(same) * len(different))
-    assert found == pytest.approx(slow, abs=1e-15)
-    truth = [1] * len(same) + [0] * len(different)
-    assert found == pytest.approx(roc_auc_score(truth, np.concatenate([same, different])), abs=1e-12)
-
-
-@BOTH
-def test_equal_error_rate_is_where_the_errors_are_nearest(vectors, seed):
-    same, different = random_scores(vectors, seed)
-    found = Verification(same, different).equal_error_rate()
-    assert found == pytest.approx(slow_equal_error_rate(same, different), abs=1e-15)
-
-
-def test_equal_error_rate_of_few_scores():
-    random = np.random.default_rng(0)
-    for _ in range(40):
-        same, different = (random.integers(0, 6, random.integers(1, 6)).astype(np.float32) for _ in range(2))
-        found = Verification(same, different).equal_error_rate()
-        assert found == pytest.approx(slow_equal_error_rate(same, different), abs=1e-15)
-
-
 @pytest.mark.parametrize(
-    ("same", "different", "rate"),
+    ("same", "different", "rate", "best"),
     [
-        ([0.9, 0.8], [0.1, 0.2], 0.0),  # told apart
-        ([0.1], [0.9], 1.0),  # the wrong way round: every threshold between them errs on both
-        ([0.5], [0.5], 0.5),  # a tie: accept both or neither, equally bad
-        ([0.5, 0.5], [0.5, 0.4, 0.4, 0.4], 0.125),  # FPR 1/4, FNR 0
-        ([1, 3], [2, 2], 0.25),  # FPR 0, FNR 1/2 at 3; FPR 1, FNR 1/2 at 2: the higher threshold of the two
+        ([0.9, 0.8], [0.1, 0.2], 0.0, 1.0),  # told apart
+        ([0.1], [0.9], 1.0, 0.5),  # the wrong way round: every threshold between them errs on both
+        ([0.5], [0.5], 0.5, 0.5),  # a tie: accept both or neither, equally bad
+        ([0.5, 0.5], [0.5, 0.4, 0.4, 0.4], 0.125, 0.875),  # FPR 1/4, FNR 0
+        ([1, 3], [2, 2], 0.25, 0.75),  # FPR 0, FNR 1/2 at 3; FPR 1, FNR 1/2 at 2: the higher threshold of the two
     ],
 )
-def test_equal_error_rate_by_hand(same, different, rate):
-    assert Verification(same, different).equal_error_rate() == rate
+def test_equal_error_rate_and_best_accuracy_by_hand(same, different, rate, best):
+    pairs = Verification(same, different)
+    assert (pairs.equal_error_rate(), pairs.best()[0]) == (rate, best)
 
 
 @BOTH
@@ -282,27 +228,6 @@ def test_figures_do_not_depend_on_threads_blocks_or_the_order_of_images(vectors,
     assert again == plain
 
 
-# --- ROC points ------------------------------------------------------------------------------------
-
-
-@BOTH
-def test_roc_points_lie_on_the_curve(vectors, seed):
-    same, different = random_scores(vectors, seed)
-    fpr, tpr, thresholds = Verification(same, different).roc_points(40, also=[0.25])
-    truth = [1] * len(same) + [0] * len(different)
-    exact = roc_curve(truth, np.concatenate([same, different]), drop_intermediate=False)
-    curve = set(zip(exact[0].tolist(), exact[1].tolist(), strict=True))
-    assert set(zip(fpr.tolist(), tpr.tolist(), strict=True)) <= curve
-    for row, threshold in enumerate(thresholds):
-        assert tpr[row] == np.mean(same >= threshold)
-        assert fpr[row] == np.mean(different >= threshold)
-    assert (np.diff(thresholds) < 0).all()
-    assert 0.25 in thresholds
-    assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)
-    assert np.isfinite(thresholds).all()
-    assert len(thresholds) <= 41
-
-
 def test_roc_points_follow_the_curve_closely():
     random = np.random.default_rng(0)
     pairs = Verification(random.normal(1, 1, 3000), random.normal(0, 1, 30000))
@@ -314,35 +239,6 @@ def test_roc_points_follow_the_curve_closely():
     assert (fpr[1:] < 1e-3).sum() > 10  # the corner is seen on a logarithmic axis too
 
 
-# --- The whole ----------------------------------------------------------------------------------
-
-
-@BOTH
-@NEGATIVES
-def test_measure_puts_all_together(vectors, seed, given):
-    anchors, labels, negatives = a_task(vectors, seed, given)
-    found = measure(anchors, labels, 0.25, negatives)
-    same, different = slow_pairs(anchors, labels, negatives)
-    per_class = slow_triplets(anchors, labels, negatives)
-    assert all(type(value) is float for value in found.values())
-    assert found["triplet_accuracy"] == pytest.approx(sum(per_class.values()) / 3, abs=1e-15)
-    assert found["binary_accuracy"] == pytest.approx(slow_accuracy(same, different, 0.25), abs=1e-15)
-    assert found["equal_error_rate"] == pytest.approx(slow_equal_error_rate(same, different), abs=1e-15)
-
-
 def test_a_collapsed_network_is_as_good_as_chance():
     found = measure(coarse(1, 0).expand(12, 4), np.arange(12) % 3, 0.5)
     assert set(found.values()) == {0.5}
-
-
-def test_inference_tensors_are_welcome():
-    with torch.inference_mode():
-        anchors = smooth(8, 0)
-    labels = torch.tensor([0, 1] * 4)
-    assert measure(anchors, labels, 0.5) == measure(smooth(8, 0), labels, 0.5)
-
-
-def test_the_reference_threshold_is_measured_beside_the_calibrated_one():
-    found = Verification([0.9, 0.75, 0.6], [0.8, 0.5, 0.2, 0.1]).figures(0.55)
-    assert found["binary_accuracy"] == pytest.approx((3 / 3 + 3 / 4) / 2)
-    assert found["binary_accuracy_fixed"] == pytest.approx((2 / 3 + 3 / 4) / 2)  # at 0.7

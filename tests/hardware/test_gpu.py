@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import tiny_learner, tiny_params
+from helpers import at_step, raising, tiny_learner, tiny_params
 
 from oneshot.data.dataset import save_dataset
 from oneshot.data.split import make_split, save_split
@@ -21,15 +21,6 @@ from oneshot.training.reptile import ReptileTraining
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 METHODS = [ClassicTraining, ReptileTraining]
 OPTIMIZERS = ["adam", "muon", "sgd"]
-
-
-@pytest.fixture(autouse=True)
-def torch_as_it_was():
-    """`set_up` changes how all of this process computes."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    yield
-    torch.use_deterministic_algorithms(before[0])
-    torch.set_num_threads(before[1])
 
 
 def changes(optimizer, on="cuda", **more):
@@ -81,17 +72,8 @@ def test_runs_repeat_to_the_byte_killed_or_not(method, compiled, small, tmp_path
 
     whole = model("whole")
     assert whole == model("again")
-    step = method.step
-
-    def killed(self, number):
-        if number == 6:
-            raise KeyboardInterrupt
-        return step(self, number)
-
-    monkeypatch.setattr(method, "step", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with at_step(method, 6, raising(KeyboardInterrupt())), pytest.raises(KeyboardInterrupt):
         model("killed")
-    monkeypatch.setattr(method, "step", step)
     assert whole == model("killed")
 
 

@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 import torch
-from helpers import damaged, fuzz, tiny_learner, tiny_params
+from helpers import at_step, damaged, fuzz, raising, tiny_learner, tiny_params
 from hypothesis import strategies as st
 
 from oneshot.common.errors import UserError
@@ -50,15 +50,7 @@ def run(project, method, changes=None, name="out"):
 
 def run_killed(project, method, stop, changes=None, name="out"):
     """Run until step number `stop`."""
-    step = method.step
-
-    def killed(self, number):
-        if number == stop:
-            raise Killed
-        return step(self, number)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(method, "step", killed)
+    with at_step(method, stop, raising(Killed())), pytest.raises(Killed):
         run(project, method, changes, name)
 
 
@@ -195,47 +187,36 @@ def test_only_what_a_training_uses_starts_it_anew(project, capsys, monkeypatch, 
 def test_ctrl_c_saves_and_says_so(project, monkeypatch):
     whole = run(project, ClassicTraining)
     monkeypatch.setattr(loop, "FIRST_CHECKPOINT", 1000)
-
-    step = ClassicTraining.step
-
-    def interrupted(self, number):
-        if number == 7:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClassicTraining, "step", interrupted)
-        with pytest.raises(UserError, match="^train_classic: stopped by signal 2 at step 8; run again to go on"):
-            run(project, ClassicTraining, name="resumed")
+    stopped = pytest.raises(UserError, match="^train_classic: stopped by signal 2 at step 8; run again to go on")
+    with at_step(ClassicTraining, 7, lambda _: os.kill(os.getpid(), signal.SIGINT) or 1), stopped:
+        run(project, ClassicTraining, name="resumed")
     assert saved_state(project)["done"] == 8
     assert run(project, ClassicTraining, name="resumed") == whole
 
 
-def test_a_loss_that_is_no_number_stops_with_step_and_cause(project, monkeypatch):
-    step = ClassicTraining.step
-    monkeypatch.setattr(ClassicTraining, "step", lambda self, n: step(self, n) * (float("nan") if n >= 6 else 1))
-    with pytest.raises(UserError, match="the loss is nan .* classic.learning_rate: found 0.2") as caught:
-        run(project, ClassicTraining)
-    assert "last good state" in str(caught.value) and "\n" not in str(caught.value)
+def break_weights(training):
+    """The loss of the step that breaks them is still a number."""
+    training.learner.network.backbone.conv.weight.data[0] = float("inf")
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("method", "act", "told"),
+    [
+        (
+            ClassicTraining,
+            lambda training: float("nan"),
+            "the loss is nan .* classic.learning_rate: found 0.2.*last good",
+        ),
+        (ReptileTraining, break_weights, "reptile.inner_learning_rate: found"),
+    ],
+)
+def test_no_numbers_in_loss_or_weights_stop_with_the_cause_and_are_never_a_checkpoint(project, method, act, told):
+    with at_step(method, 5, act), pytest.raises(UserError, match=told) as caught:
+        run(project, method)
     state = saved_state(project)
-    assert state["done"] == 6 and torch.isfinite(state["total"])
-
-
-def test_weights_that_are_no_numbers_are_never_a_checkpoint(project, monkeypatch):
-    """The loss of the step that breaks the weights is still a number."""
-    step = ReptileTraining.step
-
-    def breaking(self, number):
-        loss = step(self, number)
-        if number == 5:
-            self.learner.network.backbone.conv.weight.data[0] = float("inf")
-        return loss
-
-    monkeypatch.setattr(ReptileTraining, "step", breaking)
-    with pytest.raises(UserError, match="reptile.inner_learning_rate: found"):
-        run(project, ReptileTraining)
-    state = saved_state(project)
-    assert state["done"] == 5 and all(value.isfinite().all() for value in state["learner"].values())
+    assert "\n" not in str(caught.value) and state["done"] == 5 and torch.isfinite(state["total"])
+    assert all(value.isfinite().all() for value in state["learner"].values())
 
 
 @pytest.mark.parametrize(("method", "batches"), [(ClassicTraining, 0), (ReptileTraining, 3)])
@@ -260,7 +241,7 @@ def test_no_second_training_beside_a_first(project):
 
 
 @fuzz(100, data=st.data())
-def test_a_damaged_checkpoint_is_the_whole_state_or_none(tmp_path, data):
+def test_a_damaged_checkpoint_is_the_whole_state_or_none(tmp_path, capsys, data):
     """One that a power failure left half written, say, or a disk with a flipped bit."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "FOLDER", tmp_path)
@@ -269,18 +250,11 @@ def test_a_damaged_checkpoint_is_the_whole_state_or_none(tmp_path, data):
         whole = checkpoint.path.read_bytes()
         checkpoint.path.write_bytes(damaged(data, whole))
         state = checkpoint.load()
+        told = capsys.readouterr().err
+        assert (state is None) == (f"{checkpoint.path}: unreadable" in told and ", starting again" in told)
         assert (state is not None) == (checkpoint.path.read_bytes() == whole)
     if state is not None:
         assert state["step"] == 3 and torch.equal(state["weights"], torch.arange(40.0))
-
-
-def test_a_missing_checkpoint_is_none_and_a_broken_one_is_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path)
-    checkpoint = Checkpoint("train_classic", "0" * 12)
-    assert checkpoint.load() is None and not capsys.readouterr().err
-    checkpoint.path.write_bytes(b"half")
-    assert checkpoint.load() is None
-    assert f"{checkpoint.path}: unreadable (ValueError), starting again" in capsys.readouterr().err
 
 
 def test_fingerprint_follows_values_inputs_and_code(tmp_path, monkeypatch):

@@ -31,11 +31,16 @@ def trained_on_task(params, step, task, start):
     return weights_of(learner)
 
 
-@pytest.mark.parametrize("tasks", [1, 3])
-def test_outer_step_is_the_papers_formula(tasks):
-    """phi <- phi + epsilon * mean over tasks of (phi_task - phi), algorithm 2 of Nichol et al. 2018."""
+@pytest.mark.parametrize(
+    ("tasks", "schedule", "epsilon"), [(1, "linear", 0.3), (3, "linear", 0.3), (3, "constant", 0.5)]
+)
+def test_outer_step_is_the_papers_formula(tasks, schedule, epsilon):
+    """phi <- phi + epsilon * mean over tasks of (phi_task - phi), algorithm 2 of Nichol et al. 2018.
+
+    From 0.5 at the start, epsilon falls linearly, to 0.5 * (1 - 2 / 5), or stays.
+    """
     changes = {"reptile.inner_optimizer": "sgd", "reptile.meta_batch_size": tasks, "loss.weight_decay": 0.0}
-    params = tiny_params(changes | {"meta_step": 0.5, "image_budget": 120 * tasks})
+    params = tiny_params(changes | {"meta_step": 0.5, "reptile.schedule": schedule, "image_budget": 120 * tasks})
     learner = tiny_learner(params)
     training = ReptileTraining(params, learner)
     assert training.steps == 5
@@ -44,18 +49,9 @@ def test_outer_step_is_the_papers_formula(tasks):
     after = [trained_on_task(params, 2, task, start) for task in range(tasks)]
     training.step(2)
     for i, weight in enumerate(weights_of(learner)):
-        # epsilon falls linearly: 0.5 * (1 - 2 / 5)
-        expected = before[i] + 0.3 * sum(task[i] - before[i] for task in after) / tasks
+        expected = before[i] + epsilon * sum(task[i] - before[i] for task in after) / tasks
         torch.testing.assert_close(weight, expected, rtol=1e-5, atol=1e-6)
         assert not torch.equal(weight, before[i])
-
-
-def test_outer_step_falls_linearly_to_zero_or_stays():
-    for schedule, sizes in (("linear", [0.01, 0.005, 0.001]), ("constant", [0.01] * 3)):
-        params = tiny_params({"meta_step": 0.01, "reptile.schedule": schedule})
-        training = ReptileTraining(params, tiny_learner(params))
-        assert training.steps == 10
-        assert [round(training.outer_step_size(i), 4) for i in (0, 5, 9)] == sizes
 
 
 def test_statistics_are_interpolated_only_when_asked():
@@ -84,9 +80,11 @@ def test_optimizer_state_is_reset_or_kept(kept, counts):
     assert found == counts
 
 
-def test_the_order_of_tasks_does_not_matter(monkeypatch):
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "muon"])
+def test_the_order_of_tasks_does_not_matter(monkeypatch, optimizer):
     """Each starts from the same weights and the same state of the optimizer, though that is kept."""
-    params = tiny_params({"reptile.meta_batch_size": 3, "reptile.inner_state": "keep", "reptile.inner_momentum": 0.9})
+    kept = {"reptile.inner_optimizer": optimizer, "reptile.inner_state": "keep", "reptile.inner_momentum": 0.9}
+    params = tiny_params(kept | {"reptile.meta_batch_size": 3, "reptile.inner_learning_rate": 0.001})
     weights = []
     for order in ([0, 1, 2], [2, 0, 1]):
         learner = tiny_learner(params)
@@ -95,8 +93,7 @@ def test_the_order_of_tasks_does_not_matter(monkeypatch):
         for step in range(3):
             training.step(step)
         weights.append(weights_of(learner))
-        state = [value for value in optimizer_state(training.optimizer) if value.abs().max() > 0]
-        assert len(state) == len(weights[0])
+        assert len(optimizer_state(training.optimizer)) >= len(weights[0])
     for one, other in zip(*weights, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
@@ -123,10 +120,4 @@ def test_the_reference_is_reached_by_parameters():
     before = weights_of(learner)
     assert torch.isfinite(ReptileTraining(learner.params, learner).step(0))
     assert all(not torch.equal(a, b) for a, b in zip(before, weights_of(learner), strict=True) if a.ndim == 4)
-
-
-@pytest.mark.parametrize(("passes", "tracked"), [("joint", 2), ("separate", 6)])
-def test_separate_passes_have_statistics_of_their_own(passes, tracked):
-    learner = tiny_learner(tiny_params(REFERENCE | {"batch.forward_passes": passes}))
-    ReptileTraining(learner.params, learner).inner_loop(0, 0)
-    assert batch_norms(learner.network)[0].num_batches_tracked == tracked
+    assert batch_norms(learner.network)[0].num_batches_tracked == 6  # two steps: each pass has statistics of its own
