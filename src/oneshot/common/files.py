@@ -13,7 +13,6 @@ import io
 import json
 import math
 import os
-import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -21,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil  # comes with DVC
-from ruamel.yaml import YAML, YAMLError  # comes with DVC, which reads params.yaml with it
+import yaml  # reads YAML 1.1
+from ruamel.yaml import YAML, YAMLError  # reads YAML 1.2, and params.yaml for DVC
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, ScalarEvent
 
 from oneshot.common.errors import UserError
@@ -30,11 +30,6 @@ from oneshot.common.schema import checked, shown
 MISSING = "run `dvc repro`, which makes it"
 MOST_TEXT, MOST_YAML = 2**28, 2**17  # bytes of a file; YAML takes a second for its most
 MOST_DEPTH = 20  # lists or groups within each other in YAML
-# Plain values that YAML 1.1 and 1.2 may read differently, and dates: what is made like a number, but is none of JSON's.
-DISPUTED = re.compile(
-    r"(?i:y|n|yes|no|on|off)|\d{4}-\d\d?-\d\d?[Tt \t].*|[-+]?0[xob][\da-fA-F_]+|"
-    r"(?!(?:[-+]?(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?$)(?=.*\d)[-+._\d][-+._:eE\d]*"
-)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -47,13 +42,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
-    """Where to write what becomes the file or folder `path` when the block ends well; else it is removed.
-
-    Removed is, too, what killed processes have left.
-
-    Raises:
-        OSError: naming `path`, since a full disk does not say which file it stopped.
-    """
+    """Where to write what becomes the file or folder `path` if the block ends well; else, or killed, it is removed."""
     work = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +56,7 @@ def unfinished(path: Path) -> Iterator[Path]:
         os.replace(work, path)
     except OSError as error:
         if str(work) in str(error.filename or work):
-            error.filename = str(path)
+            error.filename = str(path)  # a full disk does not say which file it stopped
         raise
     finally:
         _remove(work)
@@ -90,14 +79,10 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def check_file(path: str | Path, missing: str = MISSING, most: float = math.inf) -> None:
-    """Refuse what is no file to be read: opening a pipe would wait for its other end.
+    """Refuse, by a UserError, what is no file of at most `most` bytes; opening a pipe would wait for its other end.
 
     Args:
         missing: what to do where there is no such file.
-        most: bytes that it may have.
-
-    Raises:
-        UserError: it is missing, out of reach, no plain file or too large.
     """
     try:
         found = os.stat(path)
@@ -136,16 +121,11 @@ def read_yaml(path: str | Path, schema: Any = Any, missing: str = "run from the 
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The value of a text in YAML, as DVC reads it.
-
-    Refused is what costs much or may mean two things: aliases, tags, deep nesting, values that YAML 1.1 and 1.2 may
-    read differently.
-
-    Args:
-        where: what the text is, for messages.
+    """The value of a text in YAML, as DVC reads it; `where` it stands is for messages.
 
     Raises:
-        UserError: it is refused or is not YAML.
+        UserError: it is not YAML, or costs much or may mean two things: aliases, tags, deep nesting, values that YAML
+            1.1 and 1.2 read differently.
     """
     depth = 0
     try:
@@ -154,7 +134,7 @@ def parse_yaml(text: str, where: str) -> Any:
             if odd := _odd(event, depth):
                 raise UserError(f"{where}: line {event.start_mark.line + 1}: {odd}")
         return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError) as error:  # ValueError: thousands of digits
+    except (YAMLError, yaml.YAMLError, ValueError) as error:  # ValueError: thousands of digits
         raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
 
 
@@ -165,9 +145,11 @@ def _odd(event: Event, depth: int) -> str:
         return f"more than {MOST_DEPTH} lists or groups within each other"
     if tag := getattr(event, "tag", None):
         return f"found the tag {str(tag).replace('tag:yaml.org,2002:', '!!')}; tags are not taken"
-    if isinstance(event, ScalarEvent) and event.implicit[0] and DISPUTED.fullmatch(event.value):
-        remedy = "write true, false or a plain number, or put it in quotes"
-        return f"found {shown(event.value)}, which YAML 1.1 and 1.2 may read differently; {remedy}"
+    if isinstance(event, ScalarEvent) and event.implicit[0]:
+        new, old = YAML(typ="safe", pure=True).load(event.value), yaml.safe_load(event.value)
+        if repr(new) != repr(old) and not (isinstance(new, float) and old == event.value):  # DVC writes 1e-05
+            remedy = "write true, false or a plain number, or put it in quotes"
+            return f"found {shown(event.value)}, which YAML 1.1 and 1.2 read differently; {remedy}"
     return ""
 
 
@@ -181,9 +163,7 @@ def write_table(path: str | Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_table(path: str | Path) -> list[dict[str, Any]]:
-    """Read what `write_table` wrote, as CSV or, where the name ends so, TSV.
-
-    Numbers come as numbers, except in the column `class`: a class may be called 7.
+    """Read what `write_table` wrote. Numbers come as numbers, except in the column `class`: a class may be called 7.
 
     Raises:
         UserError: the file is missing, or a row has more or fewer cells than the heading.

@@ -12,34 +12,24 @@ from typing import IO
 
 from oneshot.common.errors import UserError
 
-AGAIN = 0.2  # seconds between two looks at a lock that another process holds
-
 
 @contextlib.contextmanager
 def only_one(path: Path, waits: bool = False) -> Iterator[IO[str]]:
-    """Hold the lock file at `path`, so that no second process does the same beside a first.
+    """Hold the lock file at `path`, open: a child process that inherits it holds it, too.
 
     Args:
-        waits: for its end, where another process holds it.
-
-    Returns:
-        The open file: a child process that inherits it holds the lock, too.
-
-    Raises:
-        UserError: another process holds it.
+        waits: where another process holds it, wait for its end instead of raising a UserError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
-        told = False
-        while not _locked(file):
+        if not _locked(file):
             file.seek(0)
             held = f"{path}: held by process {file.read().strip() or '?'}"
             if not waits:
                 raise UserError(f"{held}; wait until it ends, or stop it")
-            if not told:
-                print(f"{held}; waiting until it ends", file=sys.stderr, flush=True)
-            told = True
-            time.sleep(AGAIN)
+            print(f"{held}; waiting until it ends", file=sys.stderr, flush=True)
+            while not _locked(file):
+                time.sleep(0.2)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -51,11 +51,7 @@ AnyParams = TypeVar("AnyParams", bound=StageParams)
 
 
 def load_params(model: type[AnyParams], path: str | Path = "params.yaml") -> AnyParams:
-    """Read and check what `model` names of a file of parameters.
-
-    Raises:
-        UserError: one line with the file, the full name, the value found and what is allowed.
-    """
+    """What `model` names of a file of parameters; a UserError has the full name, the value and what is allowed."""
     params: AnyParams = read_yaml(path, model)
     return params
 

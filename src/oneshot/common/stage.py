@@ -18,7 +18,6 @@ from ruamel.yaml import YAML  # comes with DVC
 from oneshot.common.errors import UserError, printable
 from oneshot.common.files import parse_yaml
 
-INTERRUPTED = 130  # the shell's code for Ctrl-C
 LOOKS_AGAIN = 1  # seconds after which a stage looks again whether it should go on
 _PARENT = os.getppid()  # in a stage: DVC, unless that ends; asked for before anything that is slow to import
 
@@ -31,14 +30,10 @@ def run_stage(main: Callable[[], int | None], mistake: int = 1, unread: int = 1,
     then holds as what the result came from.
 
     Args:
-        main: returns the exit code; None stands for 0.
+        main: returns the exit code; None stands for 0. What it raises by a mistake in the program is raised again.
         mistake: exit code after what the user can mend.
         unread: exit code where nobody reads the output any more, as in `| head`; 0 also says nothing of it.
         advice: say what to do about it, as is right for a stage.
-
-    Raises:
-        SystemExit: with the exit code; 130 after Ctrl-C.
-        Exception: a mistake in the program itself, as `main` raised it.
     """
     try:
         code = (_watched(main) if advice and "DVC_STAGE" in os.environ else main()) or 0
@@ -49,7 +44,7 @@ def run_stage(main: Callable[[], int | None], mistake: int = 1, unread: int = 1,
         if unread:
             print("error: nobody reads the output any more", file=sys.stderr)
     except (UserError, OSError, MemoryError, RuntimeError, KeyboardInterrupt) as error:
-        code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else mistake
+        code = 130 if isinstance(error, KeyboardInterrupt) else mistake  # the shell's code for Ctrl-C
         words, todo = _explained(error)
         print(printable(f"{words}; {todo}" if advice and todo else words), file=sys.stderr)
     sys.exit(code)

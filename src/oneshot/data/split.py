@@ -92,25 +92,18 @@ class CheckedSplitStage(SplitStage):
 
 @dataclass(frozen=True)
 class Split:
-    """Which classes and training images are used for what.
+    """Which classes and training images are used for what: labels, and rows (n,) int64 of images by their label.
 
-    Args:
-        seen, validation, unseen: labels, ascending; together all labels, each once.
-        training: label -> rows (n,) int64 of the training images to train on; seen classes.
-        calibration: label -> rows set aside to choose thresholds on; seen and validation classes.
-        support: label -> rows to take support sets from, never trained on; validation and unseen classes.
-        dropped: "test", "unseen" or "validation" -> for each training image left out as a copy of an image of
-            those, a sentence for people.
-
-    Rows are ascending, and no row occurs twice.
+    Both are ascending. Each label is in one list, and no row occurs twice.
     """
 
     seen: list[int]
     validation: list[int]
     unseen: list[int]
-    training: dict[int, np.ndarray]
-    calibration: dict[int, np.ndarray]
-    support: dict[int, np.ndarray]
+    training: dict[int, np.ndarray]  # to train on; seen classes
+    calibration: dict[int, np.ndarray]  # set aside to choose thresholds on; seen and validation classes
+    support: dict[int, np.ndarray]  # to take support sets from, never trained on; validation and unseen classes
+    # "test", "unseen" or "validation" -> for each training image left out as a copy of an image of those, a sentence.
     dropped: dict[str, list[str]] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:

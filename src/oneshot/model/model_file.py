@@ -51,14 +51,7 @@ def save_model(path: str | Path, network: SiameseNetwork, about: dict[str, Any],
 def load_model(
     path: str | Path, device: torch.device | str = "cpu", schema: type[About] = About
 ) -> tuple[SiameseNetwork, dict[str, Any]]:
-    """Read what `save_model` wrote.
-
-    Args:
-        schema: what the file must say of itself.
-
-    Raises:
-        UserError: the file is missing or is not such a model.
-    """
+    """Read what `save_model` wrote, where it says of itself what `schema` asks for; else raises a UserError."""
     with open_tensors(path, schema, "model", TODO) as (file, about):
         config = about.pop("network")
         if len(config["mean"]) != len(config["std"]) or len(config["mean"]) == 2:
@@ -77,11 +70,7 @@ def load_model(
 
 
 def start_from(network: SiameseNetwork, path: str | Path) -> dict[str, Any]:
-    """Give `network` the weights of a model file; returns what the file says of the training that they come from.
-
-    Raises:
-        UserError: no such file, or a network of another shape.
-    """
+    """Give `network` the weights of a model file; returns what the file says of the training that they come from."""
     earlier, about = load_model(path, schema=Trained)
     try:
         network.load_state_dict(earlier.state_dict())
@@ -100,10 +89,9 @@ def save_tensors(path: str | Path, tensors: dict[str, torch.Tensor], about: dict
 def open_tensors(
     path: str | Path, schema: type[StageParams], kind: str, todo: str
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Open what `save_tensors` wrote: yields the file, in which sizes are seen to be right, and `about`.
+    """Open what `save_tensors` wrote: yields the file, in which sizes are seen to be right, and `about`, a `schema`.
 
     Args:
-        schema: what `about` must be.
         kind: what the file should be, for messages.
         todo: what to do where it is missing or damaged.
 

@@ -22,15 +22,11 @@ from oneshot.sources.pictures import find_classes, find_pictures
 
 @dataclass(frozen=True)
 class Match:
-    """What a picture shows: the class's name, None where that is unknown; a score; the nearest class in any case.
+    """What a picture shows."""
 
-    Args:
-        score: mean cosine between the picture and the nearest class's enrolled pictures, -1..1.
-    """
-
-    name: str | None
-    score: float
-    nearest: str
+    name: str | None  # of the class; None where that is unknown
+    score: float  # mean cosine between the picture and the nearest class's enrolled pictures, -1..1
+    nearest: str  # class in any case
 
 
 class AboutGallery(StageParams):
@@ -44,18 +40,12 @@ class AboutGallery(StageParams):
 
 @dataclass(frozen=True)
 class Gallery:
-    """N enrolled classes.
-
-    Args:
-        means: (N, D) float32, each the mean of the embeddings of a class's pictures.
-        counts: (N,) numbers of those pictures.
-        network: md5 of the model file that embedded them.
-    """
+    """N enrolled classes."""
 
     names: list[str]
-    means: np.ndarray
-    counts: np.ndarray
-    network: str
+    means: np.ndarray  # (N, D) float32, each the mean of the embeddings of a class's pictures
+    counts: np.ndarray  # (N,) numbers of those pictures
+    network: str  # md5 of the model file that embedded them
 
     @classmethod
     def of(cls, classes: Sequence[str], vectors: np.ndarray, network: str) -> Gallery:
@@ -85,11 +75,7 @@ class Gallery:
 
     @classmethod
     def load(cls, path: str | Path) -> Gallery:
-        """Read what `save` wrote; nothing in the file is run.
-
-        Raises:
-            UserError: the file is missing or is no gallery.
-        """
+        """Read what `save` wrote; nothing in the file is run."""
         todo = "`oneshot enroll FOLDER --gallery NEW_FILE` makes one"
         with open_tensors(path, AboutGallery, "gallery", todo) as (file, about):
             names, counts, shape = about["names"], about["counts"], file.get_slice("means").get_shape()
@@ -108,11 +94,7 @@ class Gallery:
 
 
 def gallery_pictures(folder: str | Path) -> dict[Path, str]:
-    """Each picture in `folder`, with its class: the folder in there that holds it, or else its own name.
-
-    Raises:
-        UserError: no such folder, or no pictures in it or in a folder of a class.
-    """
+    """Each picture in `folder`, with its class: the folder in there that holds it, or else its own name."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; it must hold a folder of pictures for each class")

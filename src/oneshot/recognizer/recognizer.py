@@ -29,20 +29,13 @@ Cosine = Annotated[Float, Field(ge=-1.01, le=1.01)]  # rounding may lead beyond 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether two pictures show the same class.
-
-    Args:
-        similarity: cosine of the two embeddings, -1..1.
-        threshold: the calibrated cosine from which on pairs are called same.
-        false_positive_rate: share of pairs of different unseen classes that reach the threshold, 0..1.
-        share_as_similar: share of such pairs that are at least as similar as this one, 0..1.
-    """
+    """Whether two pictures show the same class."""
 
     same: bool
-    similarity: float
-    threshold: float
-    false_positive_rate: float
-    share_as_similar: float
+    similarity: float  # cosine of the two embeddings, -1..1
+    threshold: float  # the calibrated cosine from which on pairs are called same
+    false_positive_rate: float  # share of pairs of different unseen classes that reach the threshold, 0..1
+    share_as_similar: float  # share of such pairs that are at least as similar as this one, 0..1
 
 
 class Roc(Group):
@@ -68,7 +61,7 @@ class Recognizer:
         model: `classic` or `meta`, the networks of this project, or the path of a model file.
 
     Raises:
-        UserError: the file is missing or is no model of this project.
+        UserError: here and below: a file is missing, or is no such model, gallery or picture; the message names it.
     """
 
     def __init__(self, model: str | Path = "meta") -> None:
@@ -83,11 +76,7 @@ class Recognizer:
         self.channels = len(self.network.mean.flatten())
 
     def embed(self, pictures: Sequence[str | Path]) -> np.ndarray:
-        """Unit vectors (N, D) float32 of pictures, given as paths.
-
-        Raises:
-            UserError: one of them cannot be read; the message names it.
-        """
+        """Unit vectors (N, D) float32 of pictures, given as paths."""
         vectors = []
         for _, result in self.embed_each(pictures):
             if isinstance(result, UserError):
@@ -107,11 +96,7 @@ class Recognizer:
                 yield path, image if isinstance(image, UserError) else next(vectors)
 
     def verify(self, first: str | Path, second: str | Path) -> Verdict:
-        """Whether two pictures show the same class.
-
-        Raises:
-            UserError: one of them cannot be read.
-        """
+        """Whether two pictures show the same class."""
         one, two = self.embed([first, second])
         cosine = float(np.clip(one @ two, -1, 1))
         rates = self.false_positive_rate(self.threshold), self.false_positive_rate(cosine)
@@ -122,20 +107,12 @@ class Recognizer:
         return float(np.interp(threshold, *self.roc))
 
     def enroll(self, folder: str | Path) -> Gallery:
-        """A gallery of the classes in `folder`: one folder of pictures for each, or single pictures named as the class.
-
-        Raises:
-            UserError: there are no pictures, or one of them cannot be read.
-        """
+        """A gallery of the classes in `folder`: a folder of pictures for each, or one picture with its name."""
         pictures = gallery_pictures(folder)
         return Gallery.of(list(pictures.values()), self.embed(list(pictures)), self.name)
 
     def classify(self, pictures: Sequence[str | Path], gallery: Gallery) -> list[Match]:
-        """What each picture shows, of the classes in `gallery`.
-
-        Raises:
-            UserError: a picture cannot be read, or the gallery was made with another network.
-        """
+        """What each picture shows, of the classes in `gallery`, which the same network must have made."""
         self.check(gallery)
         return gallery.match(self.embed(pictures), self.threshold)
 

@@ -34,17 +34,11 @@ class DownloadStage(StageParams):
 
 
 class KnownDataset(NamedTuple):
-    """A data set with a name.
+    """A data set with a name."""
 
-    Args:
-        read: gives it, from the folder of kept files and a source, as `fetch_dataset` takes them.
-        classes: how many it has.
-        images: training images of the class with the fewest, without those that have a copy.
-    """
-
-    read: Callable[[Path, str | None], Dataset]
+    read: Callable[[Path, str | None], Dataset]  # from the folder of kept files and a source, see `fetch_dataset`
     classes: int
-    images: int
+    images: int  # for training, of the class with the fewest, without those that have a copy
 
 
 def digits(raw: Path, source: str | None) -> Dataset:
@@ -125,9 +119,6 @@ def fetch_dataset(name: str, raw: str | Path, source: str | None = None) -> Data
 
     Args:
         raw: folder where downloaded files are kept, so that another call downloads nothing.
-        source: a local archive or folder, or a mirror's URL; None: the original address.
-
-    Raises:
-        UserError: the files cannot be had, or are not what they should be.
+        source: see `obtain`.
     """
     return DATASETS[name].read(Path(raw), source or None)

@@ -33,21 +33,13 @@ SIZE_LIMIT = 2**30  # bytes of a download and of what it unpacks to: above it, i
 
 @dataclass(frozen=True)
 class Published:
-    """The files of a data set, and where they are published.
+    """The files of a data set, and where they are published."""
 
-    Args:
-        folder: that holds them, in an archive and where they are kept.
-        files: name of each and its md5.
-        urls: of the tar archive; without one, of folders that hold the files, the first choice first.
-        archive_md5: of the archive; None: there is none.
-        inside: other folders in which they may lie within a local folder.
-    """
-
-    folder: str
-    files: dict[str, str]
-    urls: list[str]
-    archive_md5: str | None = None
-    inside: tuple[str, ...] = ()
+    folder: str  # that holds them, in an archive and where they are kept
+    files: dict[str, str]  # name of each and its md5
+    urls: list[str]  # of the tar archive; without one, of folders that hold the files, the first choice first
+    archive_md5: str | None = None  # None: there is no archive
+    inside: tuple[str, ...] = ()  # other folders in which they may lie within a local folder
 
 
 def obtain(published: Published, raw: Path, source: str | None) -> Path:
@@ -115,17 +107,7 @@ def _refusal(what: object, why: str) -> UserError:
 
 
 def _download(urls: list[str], expected: str | None, target: Path) -> str:
-    """Download a file from the first of several addresses that serves it.
-
-    Args:
-        expected: the file's md5; None: any.
-
-    Returns:
-        That address, as messages show it.
-
-    Raises:
-        UserError: why the last address does not serve it.
-    """
+    """Download a file, of md5 `expected` if that is known; returns which of `urls` served it, as messages show it."""
     for place, url in enumerate(urls, start=1):
         try:
             with open(target, "wb") as file:
