@@ -23,7 +23,6 @@ from exact_evaluation import exact_evaluation
 from pipeline import nothing_to_do, stage_memory
 from training import Trainers, against_bare, against_reference, compiling
 
-from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, write_json
 from oneshot.common.stage import run_stage
 from oneshot.data.dataset import load_dataset
@@ -44,18 +43,15 @@ def main() -> None:
         "peak_gib_of_stages": lambda trainers, rounds: stage_memory(),
     }
     parser = argparse.ArgumentParser(description="Measure what training, evaluation and the pipeline cost.")
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; all if none is named")
+    parser.add_argument("parts", nargs="*", choices=parts, default=list(parts), help="all if none is named")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contender (default: 9)")
     arguments = parser.parse_args()
-    for name in arguments.parts:
-        if name not in parts:
-            raise UserError(f"{name}: no such part; there are {', '.join(parts)}")
     keep_freed_memory()  # as trainings do
     params = check_params(ROOT / "params.yaml")
     hardware = {key: value for key, value in describe(set_up(params.hardware)).items() if key != "python"}
     trainers = Trainers(params, load_dataset(ROOT / "data/dataset"), load_split(ROOT / "data/split.json"))
     results: dict[str, Any] = read_json(RESULTS) if RESULTS.exists() else {}
-    for name in arguments.parts or parts:
+    for name in arguments.parts:
         print(f"{name} ...", flush=True)
         found = parts[name](trainers, arguments.rounds)
         print(json.dumps(found, indent=2))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import yaml
-from timing import peak_memory, spread
+from timing import peak_memory, side_by_side, spread
 
 from oneshot.record.runs import mirror_project, write_params
 
@@ -20,16 +18,13 @@ FEWER = {"image_budget": 20_000, "adaptation.shots": [1, 5]}
 
 def nothing_to_do(rounds: int) -> dict[str, float] | None:
     """Seconds of `dvc repro` in the project when all is up to date; None where it is not."""
-    dvc = [sys.executable, "-m", "dvc"]
-    status = subprocess.run([*dvc, "status", "--quiet"], cwd=ROOT)
-    if status.returncode:
+
+    def dvc(command: str) -> int:
+        return subprocess.run([sys.executable, "-m", "dvc", command, "--quiet"], cwd=ROOT).returncode
+
+    if dvc("status"):
         return None
-    seconds = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        subprocess.run([*dvc, "repro", "--quiet"], cwd=ROOT, check=True)
-        seconds.append(time.perf_counter() - began)
-    return spread(np.array(seconds))
+    return spread(side_by_side({"repro": lambda: dvc("repro")}, rounds, warm_up=0)["repro"])
 
 
 def stage_memory() -> dict[str, float]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from multiprocessing.connection import Connection
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -33,37 +32,26 @@ def side_by_side(contenders: Mapping[str, Work], rounds: int, warm_up: int = 1) 
 
 def apart(make: Callable[..., Work], *arguments: Any) -> Work:
     """What `make(*arguments)` makes, made and run in a process of its own, which waits between its turns."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    context.Process(target=_serve, args=(there, make, arguments), daemon=True).start()
-
-    def run() -> None:
-        here.send("go")
-        here.recv()
-
-    here.recv()  # ready
-    return run
+    process = ProcessPoolExecutor(1, get_context("spawn"))
+    process.submit(_make, make, *arguments).result()
+    return lambda: process.submit(_run).result()
 
 
-def _serve(pipe: Connection, make: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
-    work = make(*arguments)
-    pipe.send("ready")
-    with suppress(EOFError):  # the other side is done
-        while True:
-            pipe.recv()
-            work()
-            pipe.send("done")
+_made: list[Work] = []  # in that process
+
+
+def _make(make: Callable[..., Work], *arguments: Any) -> None:
+    _made.append(make(*arguments))
+
+
+def _run() -> Any:
+    return _made[0]()
 
 
 def spread(values: np.ndarray, digits: int = 3) -> dict[str, float]:
-    """Median and quartiles, to so many significant digits."""
+    """Median and quartiles, to so many significant digits; of a ratio: taken round by round."""
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     return {name: float(f"{v:.{digits}g}") for name, v in (("median", middle), ("from", low), ("to", high))}
-
-
-def ratio(of: np.ndarray, to: np.ndarray) -> dict[str, float]:
-    """Median and quartiles of the ratio of two contenders, taken round by round."""
-    return spread(of / to)
 
 
 def peak_memory(command: Sequence[str], folder: Path, log: Path) -> float:

@@ -14,7 +14,7 @@ import torch
 import torch._dynamo
 import torch._inductor.config
 from reference_way import BATCH, LEARNING_RATE, ReferenceLoop
-from timing import Work, apart, ratio, side_by_side, spread
+from timing import Work, apart, side_by_side, spread
 from torch import nn
 from torch.nn import functional as F
 
@@ -153,7 +153,7 @@ def against_bare(trainers: Trainers, rounds: int) -> dict[str, Any]:
     seconds = side_by_side({name: make(STEPS) for name, make in contenders.items()}, rounds)
     return {
         "images_per_second": spread(trainers.params.batch.size * STEPS / seconds["classic"]),
-        "to_bare_loop": {name: ratio(seconds[name], seconds["bare loop"]) for name in ("classic", "meta")},
+        "to_bare_loop": {name: spread(seconds[name] / seconds["bare loop"]) for name in ("classic", "meta")},
     }
 
 
@@ -172,7 +172,7 @@ def compiling(trainers: Trainers, rounds: int) -> dict[str, Any]:
     once = first - float(np.median(seconds["compiled"]))
     saved = float(np.median(seconds["eager"] - seconds["compiled"])) / STEPS
     return {
-        "faster": ratio(seconds["eager"], seconds["compiled"]),
+        "faster": spread(seconds["eager"] / seconds["compiled"]),
         "pays_after_images": round(once / saved) * trainers.params.batch.size if saved > 0 else None,
     }
 
@@ -190,5 +190,5 @@ def against_reference(trainers: Trainers, rounds: int, steps: int = 4) -> dict[s
             "compiled": trainers.meta(steps, **ours | {"hardware.compile": True}),
         }
         seconds = side_by_side(contenders, rounds)
-        found[name] = {way: ratio(seconds["theirs"], seconds[way]) for way in ("eager", "compiled")}
+        found[name] = {way: spread(seconds["theirs"] / seconds[way]) for way in ("eager", "compiled")}
     return found

@@ -8,7 +8,6 @@ examples/new/ its first test image: none is chosen.
 
 from __future__ import annotations
 
-import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from matplotlib.patches import Arc, Circle, FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
 from oneshot.common.errors import UserError
-from oneshot.common.files import write_bytes
 from oneshot.common.stage import run_stage
 from oneshot.data.dataset import load_dataset
 from oneshot.data.split import load_split
@@ -56,20 +54,18 @@ def examples(data: Path, folder: Path) -> None:
         known = dataset.train_images[split.support[label][0]]
         new = dataset.test_images[np.flatnonzero(dataset.test_labels == label)[0]]
         for name, image in (("known", known), ("new", new)):
-            buffer = io.BytesIO()
-            Image.fromarray(image.squeeze()).save(buffer, "PNG")
-            write_bytes(folder / name / f"{dataset.class_names[label]}.png", buffer.getvalue())
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.squeeze()).save(folder / name / f"{dataset.class_names[label]}.png")
 
 
 def pipeline(path: Path) -> None:
     """The stages of dvc.yaml with the files that they write, and which images each may see."""
     figure, axes = _canvas(10, 13.9)
-    first = (
-        ("check_params", "refuse every mistake\nin params.yaml", "results/params-checked"),
-        ("download", "the data set,\nchecked by md5", "data/dataset"),
-        ("split_tasks", "seen and unseen classes,\nimages by their use", "data/split.json"),
-    )
-    for x, stage in zip((1.65, 5.0, 8.35), first, strict=True):
+    for x, *stage in (
+        (1.65, "check_params", "refuse every mistake\nin params.yaml", "results/params-checked"),
+        (5.0, "download", "the data set,\nchecked by md5", "data/dataset"),
+        (8.35, "split_tasks", "seen and unseen classes,\nimages by their use", "data/split.json"),
+    ):
         _stage(axes, (x, 13.15), (2.9, 1.15), *stage)
     _arrow(axes, (3.1, 13.15), (3.55, 13.15))
     _arrow(axes, (6.45, 13.15), (6.9, 13.15))
@@ -90,13 +86,12 @@ def pipeline(path: Path) -> None:
         (2.45, "test images of\nunseen classes", "report@{method}", "all figures, and pictures",
          "metrics/details/{method}.json\nplots/{method}"),
     )  # fmt: skip
-    trainings = (
-        ("classic", 1.95, 1, "batches of all seen classes"),
-        ("meta", 8.05, -1, "Reptile: one task after another"),
-    )
     for y, seen, *_ in rows:
         _text(axes, (5.0, y), seen)
-    for method, x, inward, words in trainings:
+    for method, x, inward, words in (
+        ("classic", 1.95, 1, "batches of all seen classes"),
+        ("meta", 8.05, -1, "Reptile: one task after another"),
+    ):
         colour, middle, rail = COLOURS[method], x + 0.12 * inward, x - 1.65 * inward
         _box(axes, (x - 1.8, 1.3), 3.6, 10.45, TINTS[method], TINTS[method], 1, 0.15, zorder=0)
         _text(axes, (x, 11.4), method, NAME, color=colour, weight="bold")
@@ -178,11 +173,11 @@ def triplet(data: Path, path: Path) -> None:
     save(figure, path)
 
 
-def _canvas(width: float, height: float, below: float = 0.0) -> tuple[Figure, Axes]:
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure, and axes without a frame over all of it, whose coordinates are inches."""
-    figure = plt.figure(figsize=(width, height + below), layout="none")
+    figure = plt.figure(figsize=(width, height), layout="none")
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(-below, height), aspect="equal", autoscale_on=False)
+    axes.set(xlim=(0, width), ylim=(0, height), aspect="equal", autoscale_on=False)
     axes.axis("off")
     return figure, axes
 
@@ -195,9 +190,9 @@ def _text(axes: Axes, place: Point | np.ndarray, words: str, size: float = TEXT,
 
 def _box(axes: Axes, corner: Point, width: float, height: float, face: str, edge: str, line: float = 1.8,
          rounding: float = 0.12, zorder: int = 3) -> None:  # fmt: skip
-    style = f"round,pad=0,rounding_size={rounding}"
-    colours: dict[str, Any] = {"facecolor": face, "edgecolor": edge, "linewidth": line, "zorder": zorder}
-    axes.add_patch(FancyBboxPatch(corner, width, height, style, **colours))
+    shape = FancyBboxPatch(corner, width, height, f"round,pad=0,rounding_size={rounding}", zorder=zorder)
+    shape.set(facecolor=face, edgecolor=edge, linewidth=line)
+    axes.add_patch(shape)
 
 
 def _stage(axes: Axes, centre: Point, size: Point, name: str, what: str, file: str, edge: str = INK) -> None:

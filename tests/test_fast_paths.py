@@ -9,7 +9,7 @@ import torch
 from helpers import ROOT, tiny_learner, tiny_params
 from pipeline import stage_commands
 from reference_way import ReferenceLoop
-from timing import peak_memory, ratio, side_by_side
+from timing import peak_memory, side_by_side, spread
 from torch.nn import functional as F
 from training import Plain, Trainers
 
@@ -91,7 +91,7 @@ def test_contenders_take_turns_and_ratios_are_taken_round_by_round():
     assert order == ["a", "b"] * 3  # a round to warm up
     assert {name: values.shape for name, values in seconds.items()} == {"a": (2,), "b": (2,)}
     slow, fast = np.array([2.0, 20.0, 30.0]), np.array([1.0, 10.0, 10.0])
-    assert ratio(slow, fast) == {"median": 2.0, "from": 2.0, "to": 2.5}
+    assert spread(slow / fast) == {"median": 2.0, "from": 2.0, "to": 2.5}
 
 
 def test_peak_memory_is_that_of_the_command_alone(tmp_path):

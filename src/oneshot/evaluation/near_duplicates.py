@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 MOST_DIFFERENCE = 20.0  # root mean square over all values, in units of 0..255
 _SIDE = 8  # images are compared at this side first
-_CHUNK = 1000  # images made small at a time
-_BLOCK = 100  # of them, alike in brightness, compared at a time
+_CHUNK = 1000  # images made small, and compared, at a time
 
 
 def near_duplicates(
@@ -31,23 +30,17 @@ def near_duplicates(
     if not len(images):
         return found
     # The mean over a square, times its side, is at most as long as the square (Cauchy-Schwarz): small versions differ
-    # at most as much as the images do, and find every candidate. So do the sums of small versions.
+    # at most as much as the images do, and find every candidate.
     ours = torch.cat([_small(images), _small(images[:, :, ::-1])])
-    brightness, order = ours.sum(1).sort()
-    ours, limit = ours[order], most**2 * images[0].size * 1.001 + 1.0
-    lengths, reach = (ours**2).sum(1, keepdim=True), (limit * ours.shape[1]) ** 0.5 + 1.0
+    farthest = (most**2 * images[0].size * 1.001 + 1.0) ** 0.5  # leaves room for rounding
     for first in range(0, len(others), _CHUNK):
-        small = _small(others[first : first + _CHUNK])
-        for alike in small.sum(1).argsort().split(_BLOCK):
-            theirs = small[alike]
-            low, high = torch.searchsorted(brightness, theirs.sum(1)[[0, -1]] + torch.tensor([-reach, reach])).tolist()
-            squares = torch.addmm((theirs**2).sum(1), ours[low:high], theirs.T, alpha=-2)  # less the lengths of ours
-            for place, other in (squares <= limit - lengths[low:high]).nonzero().tolist():
-                mirrored, row = divmod(int(order[low + place]), len(images))
-                if not found[row]:
-                    image = images[row, :, ::-1] if mirrored else images[row]
-                    difference = image.astype(np.float64) - others[first + int(alike[other])]
-                    found[row] = np.mean(difference**2) <= most**2
+        near = torch.cdist(ours, _small(others[first : first + _CHUNK])) <= farthest
+        for place, other in near.nonzero().tolist():
+            mirrored, row = divmod(place, len(images))
+            if not found[row]:
+                image = images[row, :, ::-1] if mirrored else images[row]
+                difference = image.astype(np.float64) - others[first + other]
+                found[row] = np.mean(difference**2) <= most**2
     return found
 
 
