@@ -13,6 +13,7 @@ from oneshot.data.dataset import Dataset
 from oneshot.sources.datasets import fetch_dataset
 
 PROJECT = Path(__file__).resolve().parents[1]
+os.environ["PYTHONPATH"] = os.pathsep.join(str(PROJECT / name) for name in ("src", "tests"))  # of what tests start
 torch.set_num_threads(1)  # several processes of tests share the cores
 
 

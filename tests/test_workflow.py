@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from dvc.repo import Repo
-from helpers import ROOT, TINY, write_pictures
+from helpers import KILL_TRAININGS, ROOT, TINY, write_pictures
 from ruamel.yaml import YAML
 
 from oneshot.common.params import changed
@@ -28,26 +28,7 @@ METHODS = ("classic", "meta")
 FEWER = {"adapted.py": (" = 100", " = 3"), "episodes.py": (", WAYS, QUERIES = 2000", ", WAYS, QUERIES = 20")}
 COPIED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml")
 FOLDERS = ("configs", "scripts", "src", "stages")
-
-# Python runs this at its start where PYTHONPATH leads to it: a training is killed in the middle, between
-# two checkpoints, as if the power had failed.
-KILL_TRAININGS = """
-import os, signal, sys
-script = os.path.basename(sys.orig_argv[-1])
-if script in ("train_classic.py", "train_meta.py"):
-    sys.path.insert(0, "src")
-    if script == "train_classic.py":
-        from oneshot.training.classic import ClassicTraining as Training
-    else:
-        from oneshot.training.reptile import ReptileTraining as Training
-    from oneshot.training import loop
-    loop.CHECKPOINT_COST, loop.FIRST_CHECKPOINT = 1e9, 0  # one a step
-    def step(self, number, take_step=Training.step):
-        if number == self.steps // 2 + 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return take_step(self, number)
-    Training.step = step
-"""
+DVC = (sys.executable, "-m", "dvc")
 
 
 class Project:
@@ -56,7 +37,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         # Nothing of the user's set-up, and nothing of a DVC run that these tests may be part of.
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "PYTHON"))}
         people = {f"GIT_{role}_{key}": f"test@{role}" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
         dvc = {f"DVC_{place}_DIR": f"{folder}-dvc" for place in ("SITE_CACHE", "SYSTEM_CONFIG", "GLOBAL_CONFIG")}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -76,11 +57,23 @@ class Project:
         return done.stdout
 
     def dvc(self, *arguments: str, code: int | None = 0, **environment: str) -> str:
-        return self.run(sys.executable, "-m", "dvc", *arguments, code=code, **environment)
+        return self.run(*DVC, *arguments, code=code, **environment)
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message", message)
+
+    def clone(self, folder: Path) -> Project:
+        """A fresh clone: without data, a cache, and all that Git does not keep."""
+        self.run("git", "clone", "--quiet", str(self.folder), str(folder))
+        return Project(folder)
+
+    def copy_to(self, folder: Path, *names: str) -> None:
+        """Copy files and folders."""
+        for name in names:
+            source = self.folder / name
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
 
 
 def stages_run(output: str) -> set[str]:
@@ -97,11 +90,7 @@ def set_params(path: Path, changes: dict[str, Any]) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     """A project whose trainings were both killed and went on in a second `dvc repro`, committed; and its output."""
     project = Project(tmp_path_factory.mktemp("workflow") / "project")
-    for name in COPIED:
-        (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, project.folder / name)
-    for name in FOLDERS:
-        shutil.copytree(ROOT / name, project.folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    Project(ROOT).copy_to(project.folder, *COPIED, *FOLDERS)
     set_params(project.folder / "params.yaml", TINY)
     for module, (many, few) in FEWER.items():
         path = project.folder / "src/oneshot/evaluation" / module
@@ -142,9 +131,7 @@ def test_everything_is_made_and_declared(finished: tuple[Project, str]) -> None:
 
 def test_killed_trainings_go_on_with_the_same_bytes(finished: tuple[Project, str], tmp_path: Path) -> None:
     project, output = finished
-    for name in ("params.yaml", "src", "stages", "data"):
-        source = project.folder / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    project.copy_to(tmp_path, "params.yaml", "src", "stages", "data")
     for method in METHODS:
         assert f"going on from checkpoints/train_{method}-" in output
         project.run("python", f"stages/train_{method}.py", cwd=tmp_path)  # uninterrupted, without DVC
@@ -179,36 +166,26 @@ def experiments_command() -> list[str]:
     return shlex.split(command[1].replace("\\\n", " ").replace("$(OPTIONS)", ""))[1:]
 
 
-def test_classic_and_meta_compare_as_experiments(project: Project) -> None:
-    for method, name in (("classic", "classic"), ("meta", "meta"), ("classic", "back")):
-        output = project.dvc("exp", "run", "--name", name, "-S", f"training={method}")
-        assert stages_run(output) <= {"check_params", "compare"}
-        evaluation, expected = (project.folder / f"metrics/{file}.json" for file in ("evaluation", method))
-        assert evaluation.read_bytes() == expected.read_bytes()
-    changes = json.loads(project.dvc("metrics", "diff", "classic", "meta", "--json"))
-    assert list(changes) == ["metrics/evaluation.json"]
-    lines = project.dvc(*experiments_command(), COLUMNS="160").splitlines()
-    assert max(map(len, lines)) <= 160 and all(word in lines[1] for word in ("triplet", "one_shot", "training"))
-
-
-def test_a_clone_without_data_or_cache_compares_at_once(project: Project, tmp_path: Path) -> None:
-    clone = Project(tmp_path / "clone")
-    project.run("git", "clone", "--quiet", str(project.folder), str(clone.folder))
+def test_a_clone_without_data_or_cache_compares_experiments_at_once(project: Project, tmp_path: Path) -> None:
+    clone = project.clone(tmp_path / "clone")
     for method in METHODS:
         output = clone.dvc("exp", "run", "--allow-missing", "-n", method, "-S", f"training={method}")
         assert stages_run(output) <= {"check_params", "compare"}
+        evaluation, expected = (clone.folder / f"metrics/{file}.json" for file in ("evaluation", method))
+        assert evaluation.read_bytes() == expected.read_bytes()
     shown = clone.dvc("metrics", "diff", "classic", "meta").splitlines()
     assert 10 < len(shown) <= 15 and max(map(len, shown)) <= 100
+    lines = clone.dvc(*experiments_command(), COLUMNS="160").splitlines()
+    assert max(map(len, lines)) <= 160 and all(word in lines[1] for word in ("triplet", "one_shot", "training"))
     assert not [path for name in ("data", "results/trained") for path in (clone.folder / name).rglob("*.*")]
 
 
 def test_with_the_data_alone_a_clone_trains_what_an_experiment_changes(project: Project, tmp_path: Path) -> None:
-    clone = Project(tmp_path / "clone")
-    project.run("git", "clone", "--quiet", str(project.folder), str(clone.folder))
+    clone = project.clone(tmp_path / "clone")
     clone.dvc("repro", "download", "split_tasks")
     changes = ("-S", "meta_step=0.5", "-S", "reptile.inner_steps=3")
     output = clone.dvc("exp", "run", "--allow-missing", *changes)
-    of_meta = {f"{stage}@meta" for stage in ("calibrate", "evaluate", "report", "export")}
+    of_meta = {f"{stage}@meta" for stage in ("embed", "calibrate", "evaluate", "report", "export")}
     assert stages_run(output) == {"check_params", "train_meta", "compare"} | of_meta
     text = (clone.folder / "params.yaml").read_text()
     assert "meta_step: 0.5 " in text and "inner_steps: 3 " in text  # and their comments
@@ -218,19 +195,20 @@ def test_with_the_data_alone_a_clone_trains_what_an_experiment_changes(project: 
 def test_an_edit_reruns_what_depends_on_it(project: Project) -> None:
     """What docs/code.md promises, a module for each kind of place."""
     both = {f"{stage}@{method}" for stage in ("calibrate", "evaluate", "report", "export") for method in METHODS}
-    trainings, checks = {"train_classic", "train_meta"}, {"check_params"}
+    embeds, trainings, checks = {f"embed@{m}" for m in METHODS}, {"train_classic", "train_meta"}, {"check_params"}
     expected = {
         "common/errors.py": checks,
         "common/stage.py": checks,
         "sources/fetch.py": checks | {"download"},
-        "data/split.py": checks | {"download", "split_tasks", "compare"} | trainings | both,
-        "model/losses.py": checks | trainings | both,
-        "hardware/device.py": checks | trainings | both,
+        "data/split.py": checks | {"download", "split_tasks", "compare"} | trainings | embeds | both,
+        "model/losses.py": checks | trainings | embeds | both,
+        "hardware/device.py": checks | trainings | embeds | both,
         "training/loop.py": checks | trainings,
         "training/reptile.py": checks | {"train_meta"},
         "training/classic.py": checks | {"train_classic"},
         "adaptation/adapter.py": checks | both,
         "evaluation/metrics.py": checks | {"compare"} | both,
+        "evaluation/embedded.py": checks | {"compare"} | embeds | both,
         "report/plots.py": checks | {"compare"} | {stage for stage in both if stage.startswith(("report", "export"))},
         "recognizer/cli.py": checks,
         "record/__init__.py": checks,
@@ -256,21 +234,17 @@ def repository(project: Project) -> Iterator[Repo]:
             yield repo
 
 
-STAGES = [
-    "download", "split_tasks", "train_classic", "train_meta", "calibrate meta", "evaluate classic", "report meta",
-    "compare", "export meta",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["download", "split_tasks", "train_meta", "evaluate meta", "report meta", "compare"])
 def test_a_full_disk_ends_in_one_line_and_leaves_all_as_it_was(project: Project, stage: str) -> None:
     """A limit of zero bytes for every file stands for the disk; what is there must neither change nor go."""
     name, *arguments = stage.split()
     before = {path: path.read_bytes() for path in outputs(project)}
-    code = (
-        f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); sys.argv = {['', *arguments]}"
-    )
-    code += f"; sys.path.insert(0, 'stages'); runpy.run_path('stages/{name}.py', run_name='__main__')"
+    code = f"""if True:
+        import resource, runpy, sys
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        sys.argv = {["", *arguments]}
+        sys.path.insert(0, "stages")
+        runpy.run_path("stages/{name}.py", run_name="__main__")"""
     printed = project.run("python", "-c", code, code=1, TQDM_DISABLE="1", TORCHINDUCTOR_CACHE_DIR="unused")
     # Without that folder torch looks for one for temporary files, and it is this search that would fail.
     lines = [line for line in printed.splitlines() if line.startswith("error: ")]
@@ -283,35 +257,36 @@ def outputs(project: Project) -> list[Path]:
     return sorted(path for folder in folders for path in (project.folder / folder).rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("stage", ["train_classic", "train_meta"])
-def test_a_failed_allocation_ends_in_one_line(project: Project, tmp_path: Path, stage: str) -> None:
-    for name in ("params.yaml", "src", "stages", "data"):
-        source = project.folder / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+def test_a_failed_allocation_ends_in_one_line(project: Project, tmp_path: Path) -> None:
+    project.copy_to(tmp_path, "params.yaml", "src", "stages", "data")
     set_params(tmp_path / "params.yaml", {"network.widths": [64, 512, 1024]})
-    code = f"""
+    code = """
 import atexit, resource, runpy, sys, torch._dynamo
 sys.path.insert(0, "stages")
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 atexit.register(resource.setrlimit, resource.RLIMIT_AS, (-1, -1))  # torch's own end needs memory, too
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, -1))
-runpy.run_path("stages/{stage}.py", run_name="__main__")
+runpy.run_path("stages/train_meta.py", run_name="__main__")
 """
     printed = project.run("python", "-c", code, code=1, cwd=tmp_path, TQDM_DISABLE="1")
     assert "error: out of memory; close other programs" in printed and "Traceback" not in printed
 
 
-def test_unknown_parameter_is_refused(project: Project) -> None:
-    output = project.dvc("exp", "run", "-S", "bogus=1", code=None)
-    assert "bogus" in output
-    assert stages_run(output) == set()
+CONFIG = ("python", "scripts/run_config.py", "configs/demo.yaml", "--set")
 
 
-def test_wrong_value_ends_in_one_line_before_anything_runs(project: Project) -> None:
-    output = project.dvc("exp", "run", "-S", "meta_step=-1", code=None)
-    assert stages_run(output) == {"check_params"}
-    assert "error: params.yaml: meta_step: found -1; must be at least 0\n" in output
-    assert "Traceback" not in output
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ((*DVC, "exp", "run", "-S", "bogus=1"), "bogus"),
+        ((*DVC, "exp", "run", "-S", "meta_step=-1"), "error: params.yaml: meta_step: found -1; must be at least 0\n"),
+        ((*CONFIG, "image_budgets=1"), "error: image_budgets: unknown parameter; did you mean image_budget?\n"),
+        ((*CONFIG, "image_budget=1"), "image_budget: found 1; must be at least"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_before_anything_runs(project: Project, command: tuple[str, ...], told: str) -> None:
+    output = project.run(*command, code=None)
+    assert told in output and "Traceback" not in output and stages_run(output) <= {"check_params"}
 
 
 def test_config_runs_beside_the_results(project: Project) -> None:
@@ -328,21 +303,11 @@ def test_config_runs_beside_the_results(project: Project) -> None:
     assert evaluation.read_bytes() == classic.read_bytes()
     assert "runs/other/plots/comparison/roc.svg" in output.splitlines()[-2]
     # What it leaves is a repository of its own, for experiments.
-    dvc = (sys.executable, "-m", "dvc")
-    project.run(*dvc, "exp", "run", "-S", "training=meta", cwd=project.folder / "runs/other")
-    assert "evaluation.json" in project.run(*dvc, "metrics", "diff", cwd=project.folder / "runs/other")
+    project.run(*DVC, "exp", "run", "-S", "training=meta", cwd=project.folder / "runs/other")
+    assert "evaluation.json" in project.run(*DVC, "metrics", "diff", cwd=project.folder / "runs/other")
     report = project.run("python", "scripts/write_report.py", "runs/other")
     assert "report.html: written" in report and (project.folder / "runs/other/report.html").stat().st_size > 10**5
     assert project.run("git", "status", "--porcelain") == ""
-
-
-def test_config_with_a_mistake_ends_in_one_line(project: Project) -> None:
-    script = ("python", "scripts/run_config.py", "configs/demo.yaml")
-    wrong_key = project.run(*script, "--set", "image_budgets=1", code=1)
-    assert wrong_key == "error: image_budgets: unknown parameter; did you mean image_budget?\n"
-    wrong_value = project.run(*script, "--set", "image_budget=1", code=1)
-    assert wrong_value.startswith("error: ") and "image_budget: found 1; must be at least" in wrong_value
-    assert wrong_value.count("\n") == 1
 
 
 def test_a_folder_of_pictures_goes_through_the_whole_pipeline(
@@ -356,32 +321,22 @@ def test_a_folder_of_pictures_goes_through_the_whole_pipeline(
     folder = project.folder / "runs/folder"
     assert len(list(folder.glob("plots/*/*.png"))) == 6 and (folder / "metrics/meta.json").exists()
     # What came out is at once of use, on the pictures themselves.
-    model, (one, two, other) = folder / "models/meta.safetensors", sorted(pictures.rglob("*.png"))[:3]
-    project.run(
-        "python",
-        "-m",
-        "oneshot.recognizer.cli",
-        "verify",
-        str(one),
-        str(one),
-        "--model",
-        str(model),
-        cwd=folder / "src",
-    )
-    gallery = tmp_path / "known.safetensors"
-    command = ("python", "-m", "oneshot.recognizer.cli")
-    project.run(*command, "enroll", str(pictures), "--gallery", str(gallery), "--model", str(model), cwd=folder / "src")
-    rows = project.run(*command, "classify", *map(str, (one, two, other)), "--gallery", str(gallery), "--json",
-                       "--model", str(model), cwd=folder / "src")  # fmt: skip
-    assert [row["picture"] for row in json.loads(rows)] == [str(one), str(two), str(other)]
-    assert all(row["nearest"] in digits.class_names and -1 <= row["score"] <= 1 for row in json.loads(rows))
+    asked, gallery = [str(path) for path in sorted(pictures.rglob("*.png"))[:3]], tmp_path / "known.safetensors"
+    options = ("--gallery", str(gallery), "--model", str(folder / "models/meta.safetensors"))
+
+    def oneshot(*arguments: str) -> str:
+        return project.run("python", "-m", "oneshot.recognizer.cli", *arguments, *options, cwd=folder / "src")
+
+    oneshot("enroll", str(pictures))
+    rows = json.loads(oneshot("classify", *asked, "--json"))
+    assert [row["picture"] for row in rows] == asked
+    assert all(row["nearest"] in digits.class_names and -1 <= row["score"] <= 1 for row in rows)
 
 
 def test_results_are_shared_through_a_folder(project: Project, tmp_path: Path) -> None:
     project.dvc("remote", "add", "--default", "--local", "storage", str(tmp_path / "storage"))
     project.dvc("push")
-    clone = Project(tmp_path / "clone")
-    project.run("git", "clone", "--quiet", str(project.folder), str(clone.folder))
+    clone = project.clone(tmp_path / "clone")
     assert not (clone.folder / "results").exists() and (clone.folder / "models/meta.safetensors").exists()
     clone.dvc("remote", "add", "--default", "--local", "storage", str(tmp_path / "storage"))
     clone.dvc("pull")

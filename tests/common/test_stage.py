@@ -8,7 +8,7 @@ import threading
 
 import pytest
 import yaml
-from helpers import ROOT, raising
+from helpers import raising
 
 from oneshot.common import stage
 from oneshot.common.errors import UserError
@@ -66,8 +66,7 @@ def test_output_that_nobody_reads(unread, told, lines):
     os.close(reader)
     main = f"lambda: print({lines} * 'line\\n')"
     program = f"from oneshot.common.stage import run_stage; run_stage({main}, unread={unread})"
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, env=environment)
+    done = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert (done.returncode, done.stderr.decode()) == (unread, told)
 
@@ -96,7 +95,7 @@ run_stage(main)
 def test_a_stage_ends_with_dvc_and_with_its_parameters(tmp_path, kind, disturb, told):
     params = tmp_path / "params.yaml"
     params.write_text("seed: 5")
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DVC_STAGE": "calibrate@meta"}
+    environment = os.environ | {"DVC_STAGE": "calibrate@meta"}
     command = ["sh", "-c", '"$@" & wait', "DVC", sys.executable, "-c", STAGE, kind]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as dvc:

@@ -110,8 +110,6 @@ def test_channel_statistics():
 
 
 def test_download_and_split_need_neither_torch_nor_torchvision():
-    code = (
-        "import sys, oneshot.data.dataset, oneshot.data.split, oneshot.sources.datasets; print('torch' in sys.modules)"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": "src"}, capture_output=True)
+    code = "import sys, oneshot.data.split, oneshot.sources.datasets; print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert ran.stdout.strip() == b"False", ran.stderr

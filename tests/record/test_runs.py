@@ -99,10 +99,8 @@ def test_a_second_run_of_a_folder_writes_nothing(tmp_path: Path) -> None:
 def test_dvc_ends_with_the_command_that_started_it_or_keeps_its_lock(tmp_path: Path, name: str) -> None:
     write_text(tmp_path / "dvc.yaml", PIPELINE)
     write_text(tmp_path / ".dvc/config", DVC_CONFIG + WITHOUT_GIT)
-    command, environment = [sys.executable, "-c", PROGRAM], os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
-    ) as process:
+    command, silent = [sys.executable, "-c", PROGRAM], subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=tmp_path, stdout=silent, start_new_session=True) as process:
         wait_until((tmp_path / "began").exists)
         process.send_signal(getattr(signal, name))
         assert process.wait(timeout=60) != 0
