@@ -7,11 +7,14 @@ import html
 import subprocess
 from pathlib import Path
 
+from markdown_it import MarkdownIt  # comes with DVC
+
 from oneshot.common.errors import UserError
 from oneshot.record import tables
 from oneshot.record.studies import Record
 from oneshot.report.comparison import METHODS
 
+MARKDOWN = MarkdownIt("js-default")  # as GitHub's, without HTML in it
 TITLE = "Classic and Reptile training, measured on classes that they never saw"
 TABLES = {
     "Classic beside meta": tables.single,
@@ -50,9 +53,9 @@ def page(record: Record) -> str:
         UserError: its figures are damaged.
         FileNotFoundError: a picture is missing.
     """
-    parts = [f"<p>{_inline(_state(record.root))}</p>"]
+    parts = [MARKDOWN.render(_state(record.root))]
     try:
-        parts += [f"<h2>{_inline(heading)}</h2>\n{_block(make(record))}" for heading, make in TABLES.items()]
+        parts += [MARKDOWN.render(f"## {heading}\n\n{make(record)}") for heading, make in TABLES.items()]
     except (AttributeError, LookupError, TypeError, ValueError) as error:  # whatever a damaged file leads to
         raise UserError(f"{record.root}: has damaged figures ({error!r}); run `dvc repro`") from error
     captions = {pattern.format(method=method): words for pattern, words in CAPTIONS.items() for method in METHODS}
@@ -77,19 +80,3 @@ def _figure(path: Path, caption: str) -> str:
     content = base64.b64encode(path.read_bytes()).decode()
     words = html.escape(caption)
     return f'<figure><img src="data:{kind};base64,{content}" alt="{words}"><figcaption>{words}</figcaption></figure>'
-
-
-def _block(text: str) -> str:
-    """A list or a table in Markdown as HTML."""
-    lines = text.splitlines()
-    if text.startswith("- "):
-        return "<ul>" + "".join(f"<li>{_inline(line[2:])}</li>" for line in lines) + "</ul>"
-    heading, _, *rows = [[_inline(cell) for cell in line[2:-2].split(" | ")] for line in lines]
-    head = "".join(f"<th>{cell}</th>" for cell in heading)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _inline(text: str) -> str:
-    pieces = html.escape(html.unescape(text.replace("\\|", "|"))).split("`")
-    return "".join(f"<code>{piece}</code>" if place % 2 else piece for place, piece in enumerate(pieces))
