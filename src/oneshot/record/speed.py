@@ -10,58 +10,79 @@ from oneshot.record.studies import NotRun, Record
 
 
 def summary(record: Record) -> str:
-    """The figures that matter, and the machine that they belong to."""
-    parts = _parts(record)
-    found: dict[str, Any] = {name: part["found"] for name, part in parts.items() if part["found"] is not None}
-    rows = []
+    """The figures that matter, a column for each machine that was measured."""
+    measured, columns = _measured(record), []
+    for parts in measured.values():
+        columns.append(_rows(record, {name: part["found"] for name, part in parts.items() if part["found"]}))
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    rows = [[name, *(column.get(name, "") for column in columns)] for name in names]
+    machines = (
+        f"{name}: {m['device']}, threads: {m['threads']}, {m['precision']}, torch {m['torch']}."
+        for name, parts in measured.items()
+        for m in (part["machine"] for part in parts.values())
+    )
+    return "\n\n".join([table(["measure", *measured], rows), " ".join(dict.fromkeys(machines))])
+
+
+def _rows(record: Record, found: dict[str, Any]) -> dict[str, str]:
+    """What was found on one machine, by the words for it."""
+    rows = {}
     if bare := found.get("against_bare_loop"):
         for name, ratio in bare["to_bare_loop"].items():
-            words = f"a step of {name} training, against a bare loop on one resident batch"
-            rows.append([words, f"{_spread(ratio)} times"])
-        rows.append(["images a second in training", _spread(bare["images_per_second"])])
+            rows[f"a step of {name} training, against a bare loop on one resident batch"] = f"{_spread(ratio)} times"
+        rows["images a second in training"] = _spread(bare["images_per_second"])
+    for way, loads in found.get("threads_and_load", {}).items():
+        for load, rate in loads.items():
+            rows[f"images a second, {way}, {load}"] = _spread(rate)
+    if recorded := found.get("recorded_steps"):
+        for way, rate in recorded["images_per_second"].items():
+            share = rate["median"] * recorded["least_bytes_of_an_image"] / recorded["copied_gb_per_second"] / 1e9
+            bound = f"{percent(share)} % of what memory at {recorded['copied_gb_per_second']:,} GB/s allows"
+            rows[f"images a second, {way}"] = f"{_spread(rate)}: {bound}"
     if compiled := found.get("compiling"):
         images = compiled["pays_after_images"]
         pays = f"pays after {images:,} images" if images else "does not pay"
-        rows.append(["`hardware.compile: true`, against eager", f"{_spread(compiled['faster'])} times as fast; {pays}"])
+        rows["`hardware.compile: true`, against eager"] = f"{_spread(compiled['faster'])} times as fast; {pays}"
     for network, ways in found.get("against_reference_way", {}).items():
         cells = "; ".join(f"{way} {_spread(ratio)}" for way, ratio in ways.items())
-        rows.append([f"images a second against the reference's way, {network}", f"{cells} times"])
-    rows += _learning(record, bare["images_per_second"]["median"]) if bare else []
+        rows[f"images a second against the reference's way, {network}"] = f"{cells} times"
+    rows |= _learning(record, bare["images_per_second"]["median"]) if bare else {}
     if exact := found.get("exact_evaluation"):
         costs = (
             f"{spent['median']:.1f} s and {exact['peak_gib'][who]:.2f} GiB" for who, spent in exact["seconds"].items()
         )
         words = f"exact evaluation of {exact['embeddings']:,} embeddings ({exact['pairs']:,} pairs)"
-        rows.append([f"{words}, beside scikit-learn's ROC curve of them alone", "; ".join(costs)])
+        rows[f"{words}, beside scikit-learn's ROC curve of them alone"] = "; ".join(costs)
     if idle := found.get("repro_with_nothing_to_do"):
-        rows.append(["`dvc repro` with nothing to do", f"{_spread(idle)} s"])
+        rows["`dvc repro` with nothing to do"] = f"{_spread(idle)} s"
     if held := found.get("peak_gib_of_stages"):
         stage = max(held, key=lambda name: float(held[name]))
-        rows.append(["memory of the stage that needs most", f"{held[stage]:.2f} GiB ({stage})"])
-    machines = (
-        f"Measured on {m['hardware']} ({m['device']}, threads: {m['threads']}), {m['precision']}, torch {m['torch']}."
-        for m in (part["machine"] for part in parts.values())
-    )
-    return "\n\n".join([table(["measure", "found"], rows), *dict.fromkeys(machines)])
+        rows["memory of the stage that needs most"] = f"{held[stage]:.2f} GiB ({stage})"
+    return rows
 
 
 def memory(record: Record) -> str:
     """The most that each stage held."""
-    part = _parts(record).get("peak_gib_of_stages")
-    if not part:
+    held = {
+        name: parts["peak_gib_of_stages"]["found"]
+        for name, parts in _measured(record).items()
+        if "peak_gib_of_stages" in parts
+    }
+    if not held:
         raise NotRun("make bench PARTS=peak_gib_of_stages")
-    return table(["stage", "GiB"], [[stage, f"{gib:.2f}"] for stage, gib in part["found"].items()])
+    machine, found = list(held.items())[-1]
+    return table(["stage", f"GiB, {machine}"], [[stage, f"{gib:.2f}"] for stage, gib in found.items()])
 
 
-def _parts(record: Record) -> dict[str, dict[str, Any]]:
-    """What was measured, by part: the machine, and what was found on it (None: nothing)."""
+def _measured(record: Record) -> dict[str, dict[str, Any]]:
+    """What was measured, by machine and part: the machine as it was set, and what was found (None: nothing)."""
     if not (file := record.root / "benchmarks/results.json").exists():
         raise NotRun("make bench")
-    parts: dict[str, dict[str, Any]] = read_json(file, dict[str, dict[str, Any]])
-    return parts
+    machines: dict[str, dict[str, Any]] = read_json(file, dict[str, dict[str, Any]])
+    return machines
 
 
-def _learning(record: Record, images_per_second: float) -> list[list[str]]:
+def _learning(record: Record, images_per_second: float) -> dict[str, str]:
     """Triplet accuracy after fewer images than the default's, beside the reference's.
 
     Of runs whose networks differ from the default's in nothing else.
@@ -71,12 +92,12 @@ def _learning(record: Record, images_per_second: float) -> list[list[str]]:
         changed = {name for name in run["parameters"] if not name.startswith(("hardware.", "adaptation."))}
         if changed == {"image_budget"} and run["parameters"]["image_budget"] < record.defaults["image_budget"]:
             reached[run["classic"]["record"]["images"]] = run["classic"]["unseen"]["triplet_accuracy"]
-    rows = []
+    rows = {}
     for images, accuracy in sorted(reached.items()):
-        after = f"{images:,} images, about {images / images_per_second / 60:.0f} minutes"
-        rows.append([f"triplet accuracy on unseen classes after {after}, classic", f"{percent(accuracy)} %"])
+        after = f"about {images / images_per_second / 60:.0f} minutes"
+        rows[f"triplet accuracy on unseen classes after {images:,} images, classic"] = f"{percent(accuracy)} %, {after}"
     theirs = next(row["percent"] for row in record.published["reference"] if row["key"] == "seen.triplet_accuracy")
-    return rows and [*rows, ["the reference's triplet accuracy, on classes that it had seen", f"{theirs:.2f} %"]]
+    return rows and rows | {"the reference's triplet accuracy, on classes that it had seen": f"{theirs:.2f} %"}
 
 
 def _spread(figures: dict[str, float]) -> str:
