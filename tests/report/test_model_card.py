@@ -9,7 +9,7 @@ ABOUT = {
     "method": "meta", "image_size": 32, "images": 1234567, "threshold": 0.51234,
     "seen_classes": ["sweet_pepper", "wolf"],
 }  # fmt: skip
-CLASSES = [{"class": "oak_tree", "triplet_accuracy": 0.9}, {"class": 7, "triplet_accuracy": 0.7}]
+CLASSES = [{"class": "oak_tree", "triplet_accuracy": 0.9}, {"class": "7", "triplet_accuracy": 0.7}]
 
 
 def test_numbers_and_names_are_those_given():

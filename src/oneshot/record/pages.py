@@ -21,33 +21,20 @@ PAGES = (
     *(f"docs/{name}.md" for name in ("experiments", "speed", "trust", "parameters", "metrics", "code", "use")),
 )
 PICTURES = {"docs/ablations.svg": ablations.draw, "docs/seeds.svg": seeds.draw}
+NAMED_ALIKE: tuple[Callable[[Record], str], ...] = (
+    front.headline, front.verify, beside.missing, beside.cifar_fs, ablations.luck,
+    tables.seeds, tables.reference, tables.adapted, tables.episodes, tables.setting, tables.gains, tables.thresholds,
+    tables.near_duplicates, lists.command_line, lists.python, lists.two_at_once, lists.made_up_input, lists.parameters,
+    lists.metric_keys, speed.memory,
+)  # fmt: skip
 PARTS: dict[str, Callable[[Record], str]] = {
-    "headline": front.headline,
-    "verify": front.verify,
-    "seeds": tables.seeds,
-    "reference": tables.reference,
-    "command_line": lists.command_line,
-    "python": lists.python,
-    "adapted": tables.adapted,
-    "episodes": tables.episodes,
-    "setting": tables.setting,
-    "gains": tables.gains,
-    "thresholds": tables.thresholds,
-    "near_duplicates": tables.near_duplicates,
-    "missing": beside.missing,
+    **{make.__name__: make for make in NAMED_ALIKE},
     **{name: partial(beside.beside, kind=name) for name in beside.RUNS},
-    "cifar_fs": beside.cifar_fs,
-    "luck": ablations.luck,
     **{name: partial(ablations.changes, kind=name) for name in ablations.TABLES},
     **{name: partial(lists.search, name=name) for name in lists.SEARCHES},
-    "speed": speed.summary,
-    "memory": speed.memory,
     "random_kills": partial(lists.kills, part="random_moments"),
     "stage_kills": partial(lists.kills, part="each_stage"),
-    "two_at_once": lists.two_at_once,
-    "made_up_input": lists.made_up_input,
-    "parameters": lists.parameters,
-    "metric_keys": lists.metric_keys,
+    "speed": speed.summary,
     "code": lists.code_map,
 }
 MARK = re.compile(r"<!-- (\w+):(begin|end) -->")

@@ -67,13 +67,12 @@ def over_classes(classes: Rows) -> dict[str, dict[str, float]]:
 
 def side_by_side(classic: Rows, meta: Rows) -> Rows:
     """One table of two with the same classes in the same order: `class`, `classic_...`, `meta_...`."""
-    rows = []
-    for ours, theirs in zip(classic, meta, strict=True):
-        row = {"class": ours["class"]}
-        for method, figures in zip(METHODS, (ours, theirs), strict=True):
-            row |= {f"{method}_{key}": value for key, value in figures.items() if key != "class"}
-        rows.append(row)
-    return rows
+    return [
+        {"class": ours["class"]}
+        | {f"classic_{key}": value for key, value in ours.items() if key != "class"}
+        | {f"meta_{key}": value for key, value in theirs.items() if key != "class"}
+        for ours, theirs in zip(classic, meta, strict=True)
+    ]
 
 
 def over_shots(details: dict[str, dict[str, Any]]) -> Rows:

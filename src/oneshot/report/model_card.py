@@ -87,7 +87,7 @@ def model_card(
         group: what these are, unseen or validation.
     """
     rows = [f"| `{k}` | {meaning(k, group)} | {100 * v:.2f} |" for k, v in metrics.items() if k != "threshold"]
-    ranked = sorted(classes, key=lambda row: float(row["triplet_accuracy"]))
+    hardest, *_, easiest = sorted(classes, key=lambda row: row["triplet_accuracy"])
     shape = ", ".join(f"{key} {network.config[key]}" for key in ("stem", "widths", "blocks", "first_stride"))
     weights = sum(weight.numel() for weight in network.parameters())
     return CARD.format(
@@ -102,13 +102,9 @@ def model_card(
         network=f"ResNet ({shape}), {weights:,} weights",
         threshold=about["threshold"],
         metrics="\n".join(rows),
-        hardest=_spoken(ranked[0]),
-        lowest=100 * float(ranked[0]["triplet_accuracy"]),
-        easiest=_spoken(ranked[-1]),
-        highest=100 * float(ranked[-1]["triplet_accuracy"]),
-        seen_names=", ".join(name.replace("_", " ") for name in about["seen_classes"]) + ".",
+        hardest=hardest["class"].replace("_", " "),
+        lowest=100 * hardest["triplet_accuracy"],
+        easiest=easiest["class"].replace("_", " "),
+        highest=100 * easiest["triplet_accuracy"],
+        seen_names=", ".join(about["seen_classes"]).replace("_", " ") + ".",
     )
-
-
-def _spoken(row: dict[str, Any]) -> str:
-    return str(row["class"]).replace("_", " ")
