@@ -72,11 +72,6 @@ def broadcast(value: Any) -> Any:
     return values[0]
 
 
-def summed(values: Tensor) -> Tensor:
-    """The sum of float32 values of the same shape over all processes; gradients flow back to each of them."""
-    return _Sum.apply(values)
-
-
 def interleaved(rows: Tensor) -> Tensor:
     """All rows (N, D), float32, of which each process holds every WORLD_SIZE-th; gradients flow to its own."""
     everything = rows.new_zeros(len(rows) * WORLD_SIZE, rows.shape[1])
@@ -84,15 +79,3 @@ def interleaved(rows: Tensor) -> Tensor:
     all_reduce([everything])
     everything[RANK::WORLD_SIZE] = rows
     return everything
-
-
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(context: Any, values: Tensor) -> Tensor:
-        total = values.clone()
-        all_reduce([total])
-        return total
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        return _Sum.forward(context, gradient)

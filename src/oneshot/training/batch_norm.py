@@ -5,8 +5,11 @@ torch's SyncBatchNorm does the same between GPUs alone.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from oneshot.hardware import distributed
@@ -30,15 +33,45 @@ class SharedBatchNorm(_BatchNorm):
         if not self.training:
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        others = [d for d in range(x.ndim) if d != 1]
-        shape = [1, -1] + [1] * (x.ndim - 2)
-        values = x.float()
-        var, mean = torch.var_mean(values, others, correction=0)
-        mean, square = distributed.summed(torch.stack([mean, var + mean**2])) / distributed.WORLD_SIZE
-        var = square - mean**2
         with torch.no_grad():
+            _, mean, inverse = torch.native_batch_norm(x, None, None, None, None, True, 0.0, self.eps)
+            var = inverse**-2 - self.eps
+            mean, square = _mean(mean, var + mean**2)
+            var = square - mean**2
             count = x.numel() // x.shape[1] * distributed.WORLD_SIZE
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
-        scale = self.weight * (var + self.eps).rsqrt()
-        return torch.addcmul((self.bias - mean * scale).view(shape), values, scale.view(shape)).to(x.dtype)
+        normalised: Tensor = _Normalised.apply(x, self.weight, self.bias, mean, var, self.eps)
+        return normalised
+
+
+class _Normalised(torch.autograd.Function):
+    """Normalisation by statistics that depend on the features of all processes."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float) -> Tensor:
+        context.save_for_backward(x, weight, mean, (var + eps).rsqrt())
+        context.eps = eps
+        return F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, inverse = context.saved_tensors
+        # As if this process held the whole batch, and the sums over its part in the gradients of weight and bias.
+        mine, scales, shifts = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, None, None, mean, inverse, True, context.eps, [True, True, True]
+        )
+        count = x.numel() // x.shape[1]
+        all_scales, all_shifts = _mean(scales, shifts)
+        slope = weight * inverse**2 * (scales - all_scales) / count
+        offset = weight * inverse * (shifts - all_shifts) / count - slope * mean
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        whole = torch.addcmul(offset.view(shape), slope.view(shape), x) + mine
+        return whole.to(x.dtype), scales, shifts, None, None, None
+
+
+def _mean(*values: Tensor) -> tuple[Tensor, ...]:
+    """Means over all processes."""
+    total = torch.stack([*values])
+    distributed.all_reduce([total])
+    return (total / distributed.WORLD_SIZE).unbind()
