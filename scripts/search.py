@@ -97,12 +97,8 @@ def threshold(context: Context) -> Rows:
     group = context.classes("validation", context.split.validation)
     validation = Verification(*pair_similarities(group.embeddings, group.labels))
     accuracy, best = validation.best()
-    _, rate = seen.rates(np.array(best, dtype=np.float32))
-    row = {
-        "images": context.about["images"],
-        "best_accuracy": round(accuracy, 5),
-        "best_fpr_seen": round(float(rate), 4),
-    }
+    rate = float(seen.rates(np.array(best, dtype=np.float32))[1])
+    row = {"images": context.about["images"], "best_accuracy": round(accuracy, 5), "best_fpr_seen": round(rate, 4)}
     criteria: dict[str, tuple[Criterion, float]] = {"balanced": ("balanced", 0.5), "eer": ("eer", 0.5)}
     criteria |= {f"fpr_{100 * fpr:.0f}": ("fpr", fpr) for fpr in FPRS}
     for name, criterion in criteria.items():

@@ -52,18 +52,15 @@ def measure_adapted(
         own, other = context.embed_test(mine, adapted), context.embed_test(rest, adapted)
         among.append(Outcome(own, other))
         against_seen.append(Outcome(own, context.embed_test(seen_rows, adapted)))
-        row = {
-            f"{prefix}{figure}": value
-            for prefix, outcome in (("", among[-1]), ("reference_", against_seen[-1]))
-            for figure, value in (
-                ("triplet_accuracy", outcome.triplet_accuracy),
-                ("binary_accuracy", outcome.pairs.binary_accuracy(threshold)),
-            )
-        }
         frozen = prototype(context.embed_train(chosen)), context.embed_test(mine), context.embed_test(rest)
-        row["prototype_accuracy"] = ranking_accuracy(prototype(context.embed_train(chosen, adapted)), own, other)
-        row["prototype_accuracy_frozen"] = ranking_accuracy(*frozen)
-        rows.append(row)
+        rows.append({
+            "triplet_accuracy": among[-1].triplet_accuracy,
+            "binary_accuracy": among[-1].pairs.binary_accuracy(threshold),
+            "reference_triplet_accuracy": against_seen[-1].triplet_accuracy,
+            "reference_binary_accuracy": against_seen[-1].pairs.binary_accuracy(threshold),
+            "prototype_accuracy": ranking_accuracy(prototype(context.embed_train(chosen, adapted)), own, other),
+            "prototype_accuracy_frozen": ranking_accuracy(*frozen),
+        })  # fmt: skip
     of_each_class = [
         {name: float(np.mean([row[name] for row in rows[place :: len(group.labels_once)]])) for name in rows[0]}
         for place in range(len(group.labels_once))

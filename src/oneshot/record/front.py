@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 
@@ -50,10 +49,9 @@ def verify(record: Record) -> str:
     """What the shipped network says of a pair that it gets right and of one that it gets wrong."""
     if not (record.root / "models/meta.safetensors").exists():
         raise NotRun("dvc repro")
-    lines = []
+    lines, environment = [], os.environ | {"PYTHONPATH": str(record.root / "src")}  # not what is installed
     for command in COMMANDS:
-        arguments = [sys.executable, "-m", "oneshot.recognizer.cli", *shlex.split(command)[1:]]
-        environment = os.environ | {"PYTHONPATH": str(record.root / "src")}  # not what is installed
+        arguments = [sys.executable, "-m", "oneshot.recognizer.cli", *command.split()[1:]]
         done = subprocess.run(arguments, cwd=record.root, env=environment, capture_output=True, text=True)
         lines += [f"$ {command}", (done.stdout + done.stderr).strip()]
     return "```console\n" + "\n".join(lines) + "\n```"
