@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from oneshot.evaluation.calibration import Calibration, calibrate, roc_table
+from oneshot.evaluation.calibration import calibrate, roc_table
 from oneshot.evaluation.metrics import Verification
 
 CASES = pytest.mark.parametrize(("seed", "levels"), [(0, 5), (1, 5), (0, 10**6), (1, 10**6)])
@@ -18,10 +18,6 @@ def scores(seed: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     same, different = random.normal(0.3, 0.3, 60), random.normal(0, 0.3, 150)
     return tuple((np.round(values * levels) / levels).astype(np.float32) for values in (same, different))
-
-
-def threshold_of(same, different, criterion: str, target_fpr: float = 0.05) -> float:
-    return calibrate(Verification(same, different), criterion, target_fpr).threshold
 
 
 def counts(same, different, threshold: float) -> tuple[int, int]:
@@ -66,29 +62,18 @@ def test_threshold_is_the_best_of_all(seed, levels, criterion, target_fpr):
     assert criterion != "fpr" or found.fpr <= target_fpr
 
 
-def test_threshold_lies_midway():
-    assert calibrate(Verification([0.75, 0.5], [0.25, 0.0]), "balanced") == Calibration(0.375, 1.0, 0.0, "balanced")
-
-
-def test_threshold_between_neighbours_is_the_upper_one():
-    below = np.float32(0.5)
-    above = np.nextafter(below, np.float32(1))
-    assert threshold_of([above], [below], "balanced") == float(above)
-
-
-def test_of_equally_good_thresholds_the_highest():
-    # At 0.8: TPR 1/2, FPR 0; at 0.4: TPR 1, FPR 1/2; both balance to 3/4.
-    assert threshold_of([0.8, 0.4], [0.6, 0.2], "balanced") == pytest.approx(0.7)
-    # FPR may be 1/2, yet the first false positive brings no true one.
-    found = calibrate(Verification([0.8, 0.1], [0.6, 0.2]), "fpr", 0.5)
-    assert found == Calibration(pytest.approx(0.7), 0.5, 0.0, "fpr")
-
-
-def test_criteria_differ():
-    random = np.random.default_rng(0)
-    pairs = Verification(random.normal(0.6, 0.1, 300), random.normal(0.2, 0.4, 3000))
-    found = {name: calibrate(pairs, name, 0.01).threshold for name in ("balanced", "eer", "fpr")}
-    assert found["balanced"] < found["eer"] < found["fpr"]
+@pytest.mark.parametrize(
+    ("same", "different", "criterion", "expected"),
+    [
+        ([0.75, 0.5], [0.25, 0.0], "balanced", (0.375, 1.0, 0.0)),  # midway
+        # Of equally good ones the highest. At 0.8: TPR 1/2, FPR 0; at 0.4: TPR 1, FPR 1/2; both balance to 3/4.
+        ([0.8, 0.4], [0.6, 0.2], "balanced", (0.7, 0.5, 0.0)),
+        ([0.8, 0.1], [0.6, 0.2], "fpr", (0.7, 0.5, 0.0)),  # FPR may be 1/2, yet the first brings no true one
+        ([0.9, 0.1], [0.5, 0.0], "fpr", (0.05, 1.0, 0.5)),  # the highest target accepts every same pair
+    ],
+)
+def test_thresholds_by_hand(same, different, criterion, expected):
+    assert calibrate(Verification(same, different), criterion, 0.5)[:3] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("criterion", ["balanced", "eer", "fpr"])
@@ -96,13 +81,10 @@ def test_scores_the_wrong_way_round_or_all_alike_give_a_finite_threshold(criteri
     found = calibrate(Verification([0.1, 0.2], [0.8, 0.9]), criterion, 0.05)
     assert np.isfinite(found.threshold)
     if criterion != "eer":
-        assert (found.tpr, found.fpr) == (0.0, 0.0)
-        assert found.threshold > np.float32(0.9)
-    assert threshold_of([0.5], [0.5], criterion) == pytest.approx(0.5)
-
-
-def test_the_highest_target_accepts_every_same_pair():
-    assert calibrate(Verification([0.9, 0.1], [0.5, 0.0]), "fpr", 0.5).tpr == 1.0
+        assert (found.tpr, found.fpr) == (0.0, 0.0) and found.threshold > np.float32(0.9)
+    assert calibrate(Verification([0.5], [0.5]), criterion, 0.05).threshold == pytest.approx(0.5)
+    above = np.nextafter(np.float32(0.5), np.float32(1))
+    assert calibrate(Verification([above], [0.5]), criterion, 0.05).threshold == above  # of neighbours the upper one
 
 
 @CASES

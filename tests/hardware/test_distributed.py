@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,18 +11,16 @@ from helpers import COMMITTED, KILL_TRAININGS, ROOT, TINY, tiny_learner, tiny_pa
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_json
-from oneshot.common.params import changed, load_params
+from oneshot.common.params import changed
 from oneshot.data.dataset import save_dataset
 from oneshot.data.split import make_split, save_split
 from oneshot.hardware import distributed
 from oneshot.model.model_file import load_model
-from oneshot.training import loop
-from oneshot.training.classic import ClassicStage, ClassicTraining
-from oneshot.training.reptile import ReptileStage, ReptileTraining
+from oneshot.training.classic import ClassicTraining
+from oneshot.training.reptile import ReptileTraining
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 STAGES = ROOT / "stages"
-TRAININGS = {"classic": (ClassicTraining, ClassicStage), "meta": (ReptileTraining, ReptileStage)}
 KEEP = {"reptile.inner_state": "keep", "reptile.inner_momentum": 0.9}
 CLASSIC = {"image_budget": 120}  # ten steps
 CASES = {
@@ -75,25 +72,16 @@ def trained(folder):
 def projects(tmp_path_factory, small):
     """For each case a folder where one process trained and others where several did."""
     top = tmp_path_factory.mktemp("processes")
-    together = {2: list(CASES), 4: CLASSIC_CASES}
-    for count, cases in {1: list(CASES), **together}.items():
-        for case in cases:
-            folder = top / str(count) / case
-            params = changed(COMMITTED, TINY | {"reptile.meta_batch_size": 4, "image_budget": 960} | CASES[case])
+    (top / "train_all.py").write_text(TRAIN_ALL)
+    for count, cases in ((1, list(CASES)), (2, list(CASES)), (4, CLASSIC_CASES)):
+        folders = [top / str(count) / case for case in cases]
+        for folder in folders:
+            tiny = TINY | {"reptile.meta_batch_size": 4, "image_budget": 960}
             save_dataset(folder / "data/dataset", small)
             save_split(folder / "data/split.json", make_split(small, tiny_params()), small)
-            (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "CURVE_TRIPLETS", 60)
-        for case in CASES:
-            patch.chdir(top / "1" / case)
-            method = case.split("_")[0]
-            training, stage = TRAININGS[method]
-            inputs = Path("data/dataset"), Path("data/split.json")
-            loop.train(training, load_params(stage), *inputs, Path("results/trained") / method)
-    (top / "train_all.py").write_text(TRAIN_ALL)
-    for count, cases in together.items():
-        done = run(top, *TORCHRUN, str(count), "train_all.py", *(str(top / str(count) / case) for case in cases))
+            (folder / "params.yaml").write_text(yaml.safe_dump(changed(COMMITTED, tiny | CASES[folder.name])))
+        launch = [*TORCHRUN, str(count)] if count > 1 else [sys.executable]
+        done = run(top, *launch, "train_all.py", *map(str, folders))
         assert done.returncode == 0, done.stderr
     return top
 

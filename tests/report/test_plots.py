@@ -70,16 +70,6 @@ def figures(monkeypatch):
     return found
 
 
-def test_panels_share_an_axis_that_holds_the_highest_histogram(tmp_path, figures):
-    rows = {
-        "classic": [{"cosine": 0.0, "same": 0.2, "different": 0.1}],
-        "meta": [{"cosine": 0.0, "same": 0.9, "different": 0.1}],
-    }
-    plots.similarity_histograms(rows, {"classic": 0.5, "meta": 0.6}, tmp_path / "a.svg")
-    assert [axes.get_ylim()[1] > 90 for axes in figures[0].axes] == [True, True]
-    assert [axes.get_ylim()[0] for axes in figures[0].axes] == [0, 0]
-
-
 def test_shots_stand_in_the_panels_that_have_them_with_intervals(tmp_path, figures):
     plots.accuracy_over_shots(SHOTS, tmp_path / "a.svg")
     plots.accuracy_over_shots(FROZEN_SHOTS, tmp_path / "b.svg")
@@ -127,16 +117,6 @@ def test_names_are_drawn_as_they_are_as_far_as_there_is_room(tmp_path, figures, 
             figure.savefig(tmp_path / "a.png")
             box = figure.get_tightbbox()
             assert box.x0 > -0.02 and box.x1 < figure.get_figwidth() + 0.02  # inches: nothing is cut off
-
-
-def test_a_letter_comes_from_any_font_that_has_it(monkeypatch):
-    assert plots.plt.rcParams["font.family"][0] == "DejaVu Sans"
-    monkeypatch.setattr(plots, "_letters", plots._letters.__wrapped__)
-    assert plots._name("\u1d81", 9) == "U+1D81"
-    monkeypatch.setitem(plots.plt.rcParams, "font.family", ["DejaVu Sans", "STIXGeneral"])
-    assert plots._name("\u1d81", 9) == "\u1d81"
-    monkeypatch.setattr(plots, "_letters", lambda: range(0x110000))
-    assert plots._name("\u72ac" * 9, 12) == "\u72ac" * 5 + "\u2026"  # such letters are twice as wide
 
 
 def test_pictures_of_images_have_the_same_bytes_and_grey_is_a_colour(tmp_path):

@@ -133,12 +133,10 @@ def body(content: bytes, length: int | None = None) -> Callable[[http.server.Bas
 def assert_is_small(dataset: Dataset) -> None:
     for part in ("train", "test"):
         expected = pickle.loads(small_files()[part])
-        images = getattr(dataset, f"{part}_images")
-        assert images.shape == (len(expected["data"]), 32, 32, 3)
-        assert images.dtype == np.uint8
+        images, labels = (getattr(dataset, f"{part}_{name}") for name in ("images", "labels"))
+        assert images.shape[1:] == (32, 32, 3) and (images.dtype, labels.dtype) == (np.uint8, np.int64)
         assert np.array_equal(images.transpose(0, 3, 1, 2).reshape(-1, 3072), expected["data"])
-        assert getattr(dataset, f"{part}_labels").dtype == np.int64
-        assert getattr(dataset, f"{part}_labels").tolist() == expected["fine_labels"]
+        assert labels.tolist() == expected["fine_labels"]
     assert dataset.class_names == NAMES
 
 
@@ -167,7 +165,6 @@ def test_every_source_gives_the_same_bytes(tmp_path, server):
     (tmp_path / "a.tar.gz").write_bytes(GOOD)
     (tmp_path / "b.tar.xz").write_bytes(lzma.compress(plain))
     (tmp_path / "renamed.zip").write_bytes(lzma.compress(plain))  # what counts is the content
-    (tmp_path / "two-streams.tar.gz").write_bytes(gz(plain[:5000]) + gz(plain[5000:]))
     (tmp_path / "more.tar.gz").write_bytes(gz(tar({**small_files(), "file.txt~": b"note", "sub/train": b"other"})))
     (tmp_path / "shuffled.tar.gz").write_bytes(gz(shuffled))
     with tarfile.open(tmp_path / "a.tar.gz") as archive:
@@ -186,28 +183,25 @@ def test_every_source_gives_the_same_bytes(tmp_path, server):
         assert_is_small(dataset)
         save_dataset(tmp_path / "dataset", dataset)
         outputs.add(tuple(path.read_bytes() for path in sorted((tmp_path / "dataset").iterdir())))
-    assert len(sources) == 10
+    assert len(sources) == 9
     assert len(outputs) == 1
 
 
-def test_the_original_address_is_the_default(tmp_path, server, monkeypatch):
+def test_the_original_address_is_the_default_and_kept_files_are_verified_each_time(tmp_path, server, monkeypatch):
     monkeypatch.setattr(CIFAR100, "url", f"{server.url}/cifar.tar.gz")
     server.answers["/cifar.tar.gz"] = body(GOOD)
     for source in (None, "", None):  # empty means unset; the third finds the files of the first
         assert_is_small(fetch_dataset("cifar100", tmp_path / "raw", source))
     assert server.asked == ["/cifar.tar.gz"]
-    assert sorted(path.name for path in (tmp_path / "raw" / FOLDER).iterdir()) == ["meta", "test", "train"]
-
-
-def test_kept_files_are_verified_each_time(tmp_path, server):
-    server.answers["/good"] = body(GOOD)
-    fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good")
     kept = tmp_path / "raw" / FOLDER / "train"
     kept.write_bytes(kept.read_bytes()[:-1] + b"!")
     (tmp_path / f"raw/.{FOLDER}.99999999.unfinished").mkdir()  # what a killed run leaves
-    assert_is_small(fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good"))
-    assert server.asked == ["/good", "/good"]
-    assert left_in(tmp_path / "raw") == [FOLDER]
+    assert_is_small(fetch_dataset("cifar100", tmp_path / "raw"))
+    assert server.asked == ["/cifar.tar.gz"] * 2
+    assert left_in(tmp_path / "raw") == [FOLDER] and {each.name for each in kept.parent.iterdir()} == set(small_files())
+    # Good files of another archive.
+    server.answers["/cifar.tar.gz"] = body(gz(tar({**small_files(), "file": b"x"})))
+    assert f"expected {md5(GOOD)}" in refused(tmp_path / "other", None)
 
 
 def test_of_two_downloads_at_once_the_second_waits_and_takes_the_files_of_the_first(tmp_path, server, capfd):
@@ -255,33 +249,24 @@ WRONG = {
     "empty": (b"", "not a whole|train"),
     "a page": (b"<html>Not found</html>", "not a whole"),
     "a zip": (b"PK\x03\x04" + bytes(100), "not a whole"),
-    "gz of something else": (gz(b"hello" * 1000), "not a whole"),
-    "gz of nothing": (gz(b""), "not a whole"),
     "truncated gz": (GOOD[: len(GOOD) // 2], "not a whole"),
-    "truncated xz": (lzma.compress(PLAIN)[:5000], "not a whole"),
     "damaged xz": (lzma.compress(PLAIN)[:2000] + b"!" + lzma.compress(PLAIN)[2001:], "not a whole"),
     "truncated tar": (gz(PLAIN[:15000]), "not a whole|train"),
     "another folder": (gz(tar(small_files(), prefix="cifar-10-batches-py/")), "train: "),
-    "no folder": (gz(tar(small_files(), prefix="")), "train: "),
     **{
-        f"train as {kind}": (gz(special(f"{FOLDER}/train", type_, "/etc/passwd", without("train"))), "train: ")
-        for kind, type_ in (("link", tarfile.SYMTYPE), ("hard link", tarfile.LNKTYPE), ("pipe", tarfile.FIFOTYPE))
+        f"train as {kind!r}": (gz(special(f"{FOLDER}/train", kind, "/etc/passwd", without("train"))), "train: ")
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE)
     },
     "train as folder": (gz(tar(without("train") | {"train/train": b""})), "train: "),
-    **{f"no {name}": (gz(tar(without(name))), f"{name}: No such file") for name in small_files()},
-    **{
-        f"other {name}": (
-            gz(tar(other(name))),
-            f"{name} has md5 {md5(other(name)[name])}, expected {md5(small_files()[name])}",
-        )
-        for name in small_files()
-    },
-    "extended train": (gz(tar({**small_files(), "train": small_files()["train"] + b"x"})), "train has md5"),
+    "no meta": (gz(tar(without("meta"))), "meta: No such file"),
+    **{f"other {name}": (gz(tar(other(name))), f"{name} has md5 {md5(other(name)[name])}") for name in small_files()},
+    "a bomb": (gz(tar({"train": bytes(10**7)})), "unpacks to more than 1000000 bytes"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_archive_is_refused_and_stays(tmp_path, server, case):
+def test_a_wrong_archive_is_refused_and_stays(tmp_path, server, monkeypatch, case):
+    monkeypatch.setattr(fetch, "SIZE_LIMIT", 10**6)
     content, words = WRONG[case]
     source = tmp_path / "cifar-100-python.tar.gz"
     source.write_bytes(content)
@@ -292,32 +277,27 @@ def test_a_wrong_archive_is_refused_and_stays(tmp_path, server, case):
     assert source.read_bytes() == content
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        tar({**small_files(), "../../evil": b"x"}),
-        tar({"/tmp/oneshot-evil": b"x"} | {f"{FOLDER}/{name}": x for name, x in small_files().items()}, prefix=""),
-        special(f"{FOLDER}/link", tarfile.SYMTYPE, "/etc/passwd"),
-        special(f"{FOLDER}/train", tarfile.SYMTYPE, "/etc/passwd"),
-        special(f"{FOLDER}/null", tarfile.CHRTYPE),
-    ],
-)
-def test_of_an_archive_only_the_published_files_are_unpacked(tmp_path, content):
-    (tmp_path / "archive.tar.gz").write_bytes(gz(content))
-    assert_is_small(fetch_dataset("cifar100", tmp_path / "raw", str(tmp_path / "archive.tar.gz")))
-    assert {path.name for path in (tmp_path / "raw" / FOLDER).iterdir()} == set(small_files())
-    assert not (tmp_path / "evil").exists() and not Path("/tmp/oneshot-evil").exists()
+def test_of_an_archive_only_the_published_files_are_unpacked(tmp_path):
+    outside = tar({"/tmp/oneshot-evil": b"x"} | {f"{FOLDER}/{name}": x for name, x in small_files().items()}, prefix="")
+    for number, content in enumerate((
+        outside, tar({**small_files(), "../../evil": b"x"}), special(f"{FOLDER}/link", tarfile.SYMTYPE, "/etc/passwd"),
+        special(f"{FOLDER}/train", tarfile.SYMTYPE, "/etc/passwd"), special(f"{FOLDER}/null", tarfile.CHRTYPE),
+    )):  # fmt: skip
+        (tmp_path / "archive.tar.gz").write_bytes(gz(content))
+        raw = tmp_path / str(number)
+        assert_is_small(fetch_dataset("cifar100", raw, str(tmp_path / "archive.tar.gz")))
+        assert {path.name for path in (raw / FOLDER).iterdir()} == set(small_files())
+    assert not list(tmp_path.rglob("evil")) and not Path("/tmp/oneshot-evil").exists()
 
 
-@pytest.mark.parametrize("name", ["train", "test", "meta"])
-def test_a_wrong_folder_is_refused_and_stays(tmp_path, name):
+def test_a_wrong_folder_is_refused_and_stays(tmp_path):
     folder = tmp_path / FOLDER
     folder.mkdir()
-    for key, content in other(name).items():
+    for key, content in other("test").items():
         (folder / key).write_bytes(content)
-    assert f"{name} has md5" in refused(tmp_path / "raw", folder)
-    (folder / name).unlink()
-    assert f"{name}: No such file" in refused(tmp_path / "raw", tmp_path)
+    assert "test has md5" in refused(tmp_path / "raw", folder)
+    (folder / "test").unlink()
+    assert "test: No such file" in refused(tmp_path / "raw", tmp_path)
     assert len(list(folder.iterdir())) == 2
 
 
@@ -331,12 +311,6 @@ NO_ADDRESS = ["http://", "http://[::1", "https://127.0.0.1:port/x", "http://a b/
 )
 def test_a_source_that_is_not_there(tmp_path, words, source):
     assert words in refused(tmp_path / "raw", source)
-
-
-def test_what_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "SIZE_LIMIT", 10**5)
-    (tmp_path / "bomb.tar.gz").write_bytes(gz(tar({"train": bytes(10**7)})))
-    assert "unpacks to more than 100000 bytes" in refused(tmp_path / "raw", tmp_path / "bomb.tar.gz")
 
 
 @fuzz(60, data=st.data())
@@ -355,13 +329,6 @@ def test_any_damage_ends_in_one_line(tmp_path, data):
 
 
 # --- Mishaps on the way --------------------------------------------------------------------------
-
-
-def test_the_original_archive_is_checked_as_a_whole(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(CIFAR100, "url", f"{server.url}/cifar.tar.gz")
-    server.answers["/cifar.tar.gz"] = body(gz(tar({**small_files(), "file": b"x"})))  # good files, another archive
-    message = refused(tmp_path / "raw", None)
-    assert f"expected {md5(GOOD)}" in message
 
 
 def silent(request: http.server.BaseHTTPRequestHandler) -> None:
@@ -431,13 +398,6 @@ def test_stopped_during_the_download_or_while_unpacking(tmp_path, server, monkey
     assert_is_small(fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good"))
 
 
-def test_a_raw_folder_that_cannot_be(tmp_path):
-    (tmp_path / "data").write_text("a file")
-    (tmp_path / "good.tar.gz").write_bytes(GOOD)
-    with pytest.raises(OSError, match="data"):
-        fetch_dataset("cifar100", tmp_path / "data" / "raw", str(tmp_path / "good.tar.gz"))
-
-
 # --- Files one by one, as MNIST's ----------------------------------------------------------------
 
 
@@ -459,27 +419,22 @@ def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     return files
 
 
-def test_mnist_from_a_local_folder(tmp_path: Path, small_mnist: dict[str, bytes]) -> None:
+def test_mnist_from_a_local_folder_or_archive(tmp_path: Path, small_mnist: dict[str, bytes]) -> None:
+    (tmp_path / "mnist.tar.gz").write_bytes(gz(tar(small_mnist, prefix="mnist/")))
     for layout in ("plain", "torchvision/MNIST/raw"):
         (tmp_path / layout).mkdir(parents=True)
         for name, content in small_mnist.items():
             (tmp_path / layout / name).write_bytes(content)
-        found = fetch_dataset("mnist", tmp_path / "raw", str(tmp_path / layout.split("/")[0]))
+    for number, source in enumerate(("plain", "torchvision", "mnist.tar.gz")):
+        found = fetch_dataset("mnist", tmp_path / f"raw-{number}", str(tmp_path / source))
         assert found.train_images.shape == (20, 28, 28, 1) and found.test_images.shape == (10, 28, 28, 1)
         assert found.train_images.dtype == np.uint8 and found.train_labels.dtype == np.int64
         assert found.train_labels.tolist() == [*range(10)] * 2 and found.class_names[7] == "seven"
     name = min(small_mnist)
     (tmp_path / "plain" / name).write_bytes(small_mnist[name] + b"x")
-    with pytest.raises(UserError, match=f"{name} has md5"):
-        fetch_dataset("mnist", tmp_path / "raw", str(tmp_path / "plain"))
+    assert f"{name} has md5" in refused(tmp_path / "raw", tmp_path / "plain", "mnist")
     assert (tmp_path / "plain" / name).exists()
     assert "no such file or folder" in refused(tmp_path / "raw", tmp_path / "gone", "mnist")
-
-
-def test_mnist_from_a_local_archive(tmp_path: Path, small_mnist: dict[str, bytes]) -> None:
-    (tmp_path / "mnist.tar.gz").write_bytes(gz(tar(small_mnist, prefix="mnist/")))
-    found = fetch_dataset("mnist", tmp_path / "raw", str(tmp_path / "mnist.tar.gz"))
-    assert found.train_images.shape == (20, 28, 28, 1)
 
 
 def test_mnist_from_a_mirror_and_from_the_second_address(

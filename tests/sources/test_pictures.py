@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT, damaged, fuzz
+from helpers import damaged, fuzz
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -45,35 +45,31 @@ def test_any_format_and_size(tmp_path: Path, suffix: str, size: tuple[int, int])
         assert_half_red(found)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_turned_upright_as_exif_says(tmp_path: Path, orientation: int) -> None:
+BUFFER = io.BytesIO()
+Image.effect_noise((100, 100), 50).save(BUFFER, "png")
+PNG = BUFFER.getvalue()
+TURNED_BACK = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_90", "TRANSVERSE", "ROTATE_270"]
+
+
+@pytest.mark.parametrize("number", range(len(TURNED_BACK)))
+def test_turned_upright_as_exif_says(tmp_path: Path, number: int) -> None:
     """Each file holds its picture turned or mirrored in another way, and says so."""
-    turned_back = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }  # fmt: skip
-    image = half_red()
-    stored = image.transpose(turned_back[orientation]) if orientation in turned_back else image
     exif = Image.Exif()
-    exif[0x0112] = orientation
+    exif[0x0112] = number + 2
+    stored = half_red().transpose(Image.Transpose[TURNED_BACK[number]])
     stored.save(tmp_path / "picture.jpg", exif=exif, quality=95)
     assert_half_red(read_picture(tmp_path / "picture.jpg", 32))
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16"])
-def test_any_mode(tmp_path: Path, mode: str) -> None:
-    grey = Image.new("L", (40, 40), 128)
-    if mode == "P":
-        image = grey.quantize()
-    elif mode != "I;16":
-        image = grey.convert("RGB").convert(mode)
-    else:
-        image = Image.fromarray(np.full((40, 40), 128 * 257, np.uint16))
+GREY = Image.new("RGB", (40, 40), (128, 128, 128))
+GREYS = [GREY.convert("L").quantize(), *map(GREY.convert, ("L", "LA", "RGBA", "CMYK"))]
+GREYS.append(Image.fromarray(np.full((40, 40), 128 * 257, np.uint16)))
+
+
+@pytest.mark.parametrize("image", GREYS, ids=lambda image: image.mode)
+def test_any_mode(tmp_path: Path, image: Image.Image) -> None:
     image.save(tmp_path / "picture.tiff")
-    found = read_picture(tmp_path / "picture.tiff", 16)
-    if mode != "1":  # which dithers
-        assert np.abs(found.astype(int) - 128).max() <= 3
+    assert np.abs(read_picture(tmp_path / "picture.tiff", 16).astype(int) - 128).max() <= 3
     assert read_picture(tmp_path / "picture.tiff", 16, channels=1).shape == (16, 16, 1)
 
 
@@ -116,6 +112,7 @@ def test_the_centre_is_kept(tmp_path: Path) -> None:
     [
         (b"", "not a picture"),
         (b"no picture at all", "not a picture"),
+        (PNG[:3000], "not a picture"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "not a"),
         # Pillow would hand this to Ghostscript, which would run for ever.
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n", r".*\(PostScript, none of PNG,"),
@@ -129,22 +126,11 @@ def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes, why: str) -
     assert "\n" not in str(caught.value)
 
 
-def test_a_truncated_picture_is_named(tmp_path: Path) -> None:
-    buffer = io.BytesIO()
-    Image.effect_noise((100, 100), 50).save(buffer, "png")
-    (tmp_path / "cut.png").write_bytes(buffer.getvalue()[:3000])
-    with pytest.raises(UserError, match="cut.png: not a picture"):
-        read_picture(tmp_path / "cut.png", 32)
-
-
 def test_a_missing_picture_and_a_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="gone.png: not found"):
-        read_picture(tmp_path / "gone.png", 32)
-    with pytest.raises(UserError, match="not a file"):
-        read_picture(tmp_path, 32)
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(UserError, match="pipe.png: not a file"):
-        read_picture(tmp_path / "pipe.png", 32)
+    for name, why in (("gone.png", "not found"), ("", "not a file"), ("pipe.png", "not a file")):
+        with pytest.raises(UserError, match=f"{name}: {why}"):
+            read_picture(tmp_path / name, 32)
 
 
 def test_a_picture_too_large_to_decode_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,8 +161,7 @@ def test_many_large_pictures_take_little_more_memory_than_one(tmp_path: Path) ->
         found = list(pictures.read_pictures(sys.argv[1:], 32))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, [type(each).__name__ for each in found])"""
     command = [sys.executable, "-c", code, *map(str, sorted(tmp_path.iterdir()))]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     kilobytes, kinds = done.stdout.split(" ", 1)
     assert int(kilobytes) < 1.3 * 2**20
     array, error = "ndarray", "UserError"
@@ -208,18 +193,9 @@ def test_damaged_pictures_are_read_or_named(tmp_path: Path, suffix: str, data: s
 
 def test_pictures_are_found_in_order_below_a_folder_and_the_rest_is_told(tmp_path: Path, capsys) -> None:
     for name in (
-        "b/2.JPG",
-        "b/1.png",
-        "a.webp",
-        ".hidden/3.png",
-        "b/.4.png",
-        "notes.txt",
-        "b/Thumbs.db",
-        "b/film.mpg",
-        "drawing.eps",
-        "b/phone.heic",
-        "a\x1b[2J.txt",
-    ):
+        "b/2.JPG", "b/1.png", "a.webp", ".hidden/3.png", "b/.4.png", "notes.txt", "b/Thumbs.db", "b/film.mpg",
+        "drawing.eps", "b/phone.heic", "a\x1b[2J.txt",
+    ):  # fmt: skip
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     os.mkfifo(tmp_path / "b/pipe.png")
