@@ -234,8 +234,11 @@ def looks(method: str) -> dict[str, Any]:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as SVG, or as PNG where the path says so, with the same bytes each time, and close it."""
-    buffer, kind = io.BytesIO(), path.suffix[1:]  # PNG for pictures of many images: as SVG they would be large
-    figure.savefig(buffer, format=kind, dpi=90, metadata={"Software" if kind == "png" else "Date": None})
+    buffer = io.BytesIO()
+    if path.suffix == ".png":  # pictures of many images: as SVG they would be large
+        figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
+    else:
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(figure)
     write_bytes(path, buffer.getvalue())
 
