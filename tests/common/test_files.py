@@ -34,6 +34,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 
     with pytest.raises(ValueError):
         write_json(path, {"x": float("nan")})
+    with pytest.raises(IsADirectoryError):  # a file replaces no folder
+        write_bytes(tmp_path, b"new")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError) as caught:
         write_bytes(path, b"new")

@@ -71,14 +71,13 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, tiny, monkeypatch, failing)
     assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
 
 
+WHOLE = "not a whole npy file"
 WRONG = {
     "missing": ("train_images.npy", lambda path: path.unlink(), "not found"),
-    "no names": ("classes.json", lambda path: path.unlink(), "not found"),
-    "empty": ("train_images.npy", lambda path: path.write_bytes(b""), "not a whole npy file"),
-    "text": ("test_labels.npy", lambda path: path.write_text("hello world, this is no array"), "not a whole npy file"),
-    "truncated": ("test_images.npy", lambda path: path.write_bytes(path.read_bytes()[:-1]), "not a whole npy file"),
-    "broken names": ("classes.json", lambda path: path.write_text('["ant",'), "not valid JSON"),
-    "names as object": ("classes.json", lambda path: path.write_text('{"ant": 0}'), "must be a list"),
+    "empty": ("train_images.npy", lambda path: path.write_bytes(b""), WHOLE),
+    "text": ("test_labels.npy", lambda path: path.write_text("hello world, this is no array"), WHOLE),
+    "truncated": ("test_images.npy", lambda path: path.write_bytes(path.read_bytes()[:-1]), WHOLE),
+    "pickled": ("test_labels.npy", lambda path: np.save(path, np.array([print] * 18), allow_pickle=True), WHOLE),
     "a number": ("classes.json", lambda path: path.write_text('["ant", 2]'), r"\[1\]: found 2; must be a word"),
 }
 
@@ -91,13 +90,6 @@ def test_damage_is_named(tmp_path, tiny, case):
     with pytest.raises(UserError, match=words) as error:
         load_dataset(tmp_path / "dataset")
     assert name in one_line(error)
-
-
-def test_nothing_is_unpickled(tmp_path, tiny):
-    save_dataset(tmp_path / "dataset", tiny)
-    np.save(tmp_path / "dataset" / "test_labels.npy", np.array([print] * 18), allow_pickle=True)
-    with pytest.raises(UserError, match=r"test_labels\.npy: not a whole npy file"):
-        load_dataset(tmp_path / "dataset")
 
 
 def test_channel_statistics():

@@ -2,11 +2,7 @@
 
 
 class UserError(Exception):
-    """A mistake or mishap that the user can mend.
-
-    Its message is one line that names the parameter or file, the value found, and what would be
-    right; stages print it without a traceback.
-    """
+    """A mistake or mishap that the user can mend: one line on the parameter or file, what was found, what is right."""
 
 
 def printable(text: object) -> str:

@@ -51,7 +51,7 @@ def unfinished(path: Path) -> Iterator[Path]:
             if left == work or (process.isdecimal() and not psutil.pid_exists(int(process))):
                 _remove(left)
         yield work
-        if path.is_dir():
+        if work.is_dir() and path.is_dir():  # a file replaces no folder
             shutil.rmtree(path)
         os.replace(work, path)
     except OSError as error:
@@ -79,11 +79,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def check_file(path: str | Path, missing: str = MISSING, most: float = math.inf) -> None:
-    """Refuse, by a UserError, what is no file of at most `most` bytes; opening a pipe would wait for its other end.
-
-    Args:
-        missing: what to do where there is no such file.
-    """
+    """Refuse, by a UserError, what is no file of at most `most` bytes; opening a pipe would wait for its other end."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -123,9 +119,8 @@ def read_yaml(path: str | Path, schema: Any = Any, missing: str = "run from the 
 def parse_yaml(text: str, where: str) -> Any:
     """The value of a text in YAML, as DVC reads it; `where` it stands is for messages.
 
-    Raises:
-        UserError: it is not YAML, or costs much or may mean two things: aliases, tags, deep nesting, values that YAML
-            1.1 and 1.2 read differently.
+    Refused is what costs much or may mean two things: aliases, tags, deep nesting, values on which YAML 1.1 and 1.2
+    differ.
     """
     depth = 0
     try:
@@ -163,11 +158,7 @@ def write_table(path: str | Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_table(path: str | Path) -> list[dict[str, Any]]:
-    """Read what `write_table` wrote. Numbers come as numbers, except in the column `class`: a class may be called 7.
-
-    Raises:
-        UserError: the file is missing, or a row has more or fewer cells than the heading.
-    """
+    """Read what `write_table` wrote. Numbers come as numbers, except in the column `class`: a class may be called 7."""
     rows = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=_separator(path), strict=True)
     table = []
     try:

@@ -17,8 +17,7 @@ from oneshot.common.errors import UserError
 def only_one(path: Path, waits: bool = False) -> Iterator[IO[str]]:
     """Hold the lock file at `path`, open: a child process that inherits it holds it, too.
 
-    Args:
-        waits: where another process holds it, wait for its end instead of raising a UserError.
+    Where another process holds it, this one waits for its end, or raises a UserError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:

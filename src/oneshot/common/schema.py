@@ -32,8 +32,7 @@ WORDS = {
 def checked(schema: Any, value: Any, where: str, missing: str = "add it") -> Any:
     """`value` as a type that pydantic knows, taken strictly: text is no number.
 
-    Raises:
-        UserError: one line with `where`, the name, what was found and what is allowed; or `missing`, what to do then.
+    A UserError tells `where`, the name, what was found and what is allowed; or what to do where it is `missing`.
     """
     try:
         return TypeAdapter(schema).validate_python(value, strict=True)

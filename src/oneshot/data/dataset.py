@@ -28,7 +28,7 @@ class Dataset:
 
 
 def save_dataset(folder: str | Path, dataset: Dataset) -> None:
-    """Write `dataset` to `folder`, replacing it as a whole: killed at any moment, no half-written folder is left there."""
+    """Write `dataset` to `folder`, replacing it as a whole: killed at any moment, no half-written folder is there."""
     with unfinished(Path(folder)) as work:
         work.mkdir()
         for name in _ARRAYS:
@@ -57,11 +57,7 @@ def channel_statistics(images: np.ndarray, rows: np.ndarray) -> tuple[list[float
 
 
 def load_array(path: Path) -> np.ndarray:
-    """The array of an npy file, as a map of the file: parts of it are read when they are needed, and need not stay.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
+    """The array of an npy file, as a map of the file: parts of it are read when they are needed, and need not stay."""
     check_file(path)
     try:
         return np.asarray(np.lib.format.open_memmap(path, mode="r"))  # never unpickles, whatever the file holds

@@ -138,11 +138,8 @@ class _File(TypedDict):
 def make_split(dataset: Dataset, params: SplitStage, shots: int = 0) -> Split:
     """Split the classes, leave out training images that would leak, set calibration images aside.
 
-    Args:
-        shots: the most images of a class that networks are to adapt on.
-
-    Raises:
-        UserError: more images are asked for than a class has; with the number that all classes have.
+    A UserError tells that more images are asked for than a class has, be it to calibrate on, or as many as `shots` to
+    adapt on; with the number that all classes have.
     """
     seen, validation, unseen = _split_classes(dataset.class_names, params.split, params.seed)
     test_contents, train_contents = _contents(dataset)
@@ -231,12 +228,8 @@ def _drop_copies(
 ) -> tuple[dict[int, np.ndarray], dict[str, list[str]]]:
     """Leave out copies: each of `groups` in turn keeps no copy of a test image or of an earlier group's image.
 
-    Args:
-        groups: name -> labels, those to be protected most first.
-        test, train: the contents of all test and training images.
-
-    Returns:
-        Label -> rows that are kept, and name of the group copied (or "test") -> a sentence for each row dropped.
+    Given are the labels of each group, those to be protected most first, and the contents of all images. Returned are
+    the rows of each label that are kept, and, for each group copied (or "test"), a sentence for each row dropped.
     """
 
     def named(part: str, row: int) -> str:

@@ -37,11 +37,7 @@ class Trained(About):
 
 
 def save_model(path: str | Path, network: SiameseNetwork, about: dict[str, Any], half: bool = False) -> None:
-    """Write the network and `about` (JSON values) in a file that `load_model` reads on any machine.
-
-    Args:
-        half: store numbers in 16 bits, in half the space; `load_model` gives them 32 again.
-    """
+    """Write the network and `about` (JSON values) for `load_model` on any machine; `half`: in 16 bits a number."""
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     if half:
         state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
@@ -91,12 +87,8 @@ def open_tensors(
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Open what `save_tensors` wrote: yields the file, in which sizes are seen to be right, and `about`, a `schema`.
 
-    Args:
-        kind: what the file should be, for messages.
-        todo: what to do where it is missing or damaged.
-
-    Raises:
-        UserError: it is missing, unreadable or not such a file, or the code inside raised a ValueError about it.
+    A UserError tells that it is missing, unreadable or no such `kind` of file, or that the code inside raised a
+    ValueError about it; and what is `todo`.
     """
     check_file(path, todo, MOST_BYTES)
     try:

@@ -161,11 +161,7 @@ def run_embed(options: argparse.Namespace) -> int:
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
-    """The pictures that files, folders and patterns stand for, each once, in order.
-
-    Raises:
-        UserError: one stands for nothing.
-    """
+    """The pictures that files, folders and patterns stand for, each once, in order; none may stand for nothing."""
     found: dict[Path, None] = {}
     for pattern in patterns:
         if os.path.isdir(pattern):

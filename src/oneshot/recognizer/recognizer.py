@@ -18,7 +18,7 @@ from oneshot.common.params import Float, Group
 from oneshot.model.embedding import Tta, embed
 from oneshot.model.model_file import About, load_model
 from oneshot.recognizer.gallery import Gallery, Match, gallery_pictures
-from oneshot.sources.pictures import Side, read_pictures
+from oneshot.sources.pictures import Side, read_pictures, whole
 
 MODELS = Path("models")  # where the pipeline leaves its networks, in the project's top folder
 NAMES = ("classic", "meta")
@@ -77,11 +77,7 @@ class Recognizer:
 
     def embed(self, pictures: Sequence[str | Path]) -> np.ndarray:
         """Unit vectors (N, D) float32 of pictures, given as paths."""
-        vectors = []
-        for _, result in self.embed_each(pictures):
-            if isinstance(result, UserError):
-                raise result
-            vectors.append(result)
+        vectors = [whole(result) for _, result in self.embed_each(pictures)]
         return np.array(vectors, dtype=np.float32).reshape(-1, self.network.dimensions)
 
     def embed_each(self, pictures: Iterable[str | Path]) -> Iterator[tuple[Path, np.ndarray | UserError]]:

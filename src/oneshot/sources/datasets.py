@@ -115,10 +115,5 @@ def get_dataset(params: DownloadStage, raw: str | Path, source: str | None = Non
 
 
 def fetch_dataset(name: str, raw: str | Path, source: str | None = None) -> Dataset:
-    """The data set `name`, one of `DATASETS`.
-
-    Args:
-        raw: folder where downloaded files are kept, so that another call downloads nothing.
-        source: see `obtain`.
-    """
+    """The data set `name`, one of `DATASETS`, as `obtain` gets its files for the folder `raw` from `source`."""
     return DATASETS[name].read(Path(raw), source or None)

@@ -47,12 +47,8 @@ def obtain(published: Published, raw: Path, source: str | None) -> Path:
 
     Files from an earlier call lie in `raw` and are used again if still right. A user's own files are only read.
 
-    Args:
-        source: a local archive or folder, or a mirror's URL; None: the original address.
-
-    Raises:
-        UserError: naming the source, what is wrong with it, and what to do.
-        OSError: the disk is full, or `raw` cannot be written.
+    The source is a local archive or folder, or a mirror's URL; None: the original address. A UserError names it, what
+    is wrong with it, and what to do; an OSError is the disk's.
     """
     kept = raw / published.folder
     if not _mistake(kept, published.files):

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from oneshot.common.errors import UserError, printable
 from oneshot.data.dataset import Dataset
 from oneshot.data.sampling import random_stream
-from oneshot.sources.pictures import find_classes, read_pictures
+from oneshot.sources.pictures import find_classes, read_pictures, whole
 
 TEST_SHARE = 0.2  # of each class's pictures to test on, where there is no train/ and test/
 TEST_PICTURES = 2  # the fewest of a class: a pair
@@ -24,9 +24,7 @@ def read_folder(root: str | Path, side: int, seed: int) -> Dataset:
     Classes are in the order of their names, pictures in the order of their paths. Without train/ and test/, a share
     of each class's pictures, drawn by `seed`, is there to test on.
 
-    Raises:
-        UserError: a class in one part alone, a name that cannot be shown, or a broken picture. Whether there are enough
-            classes and pictures, check_params sees, and `make_split` for each class.
+    Whether there are enough classes and pictures, check_params sees, and `make_split` for each class.
     """
     root = Path(root).expanduser().resolve()
     train, test = _files(root, seed)
@@ -60,9 +58,5 @@ def _read(part: ClassFiles, side: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, side, side, 3) uint8 and labels (N,) int64, class after class."""
     paths = [path for of_class in part.values() for path in of_class]
     labels = np.repeat(np.arange(len(part)), [len(of_class) for of_class in part.values()])
-    images = []
-    for image in tqdm(read_pictures(paths, side), total=len(paths), desc="pictures", unit="file", mininterval=1):
-        if isinstance(image, UserError):
-            raise image
-        images.append(image)
-    return np.stack(images), labels.astype(np.int64)
+    read = tqdm(read_pictures(paths, side), total=len(paths), desc="pictures", unit="file", mininterval=1)
+    return np.stack([whole(image) for image in read]), labels.astype(np.int64)

@@ -52,14 +52,18 @@ def read_pictures(paths: Iterable[Path], side: int, channels: int = 3) -> Iterat
         yield from pool.map(read, paths)
 
 
+def whole(image: np.ndarray | UserError) -> np.ndarray:
+    """A picture of `read_pictures`, or its error raised."""
+    if isinstance(image, UserError):
+        raise image
+    return image
+
+
 def read_picture(path: str | Path, side: int, channels: int = 3) -> np.ndarray:
     """A picture as the networks take it: (side, side, channels) uint8, channels 1 or 3.
 
     Turned upright as its EXIF data says, cut to its central square, resized, laid on white where it is transparent.
     Greys of 16 bits are divided by 257. Other numbers above 8 bits are refused: no rule says what they mean.
-
-    Raises:
-        UserError: the file is missing, too large, or no picture of `FORMATS`; the message names it.
     """
     try:
         check_file(path, "name a picture", MOST_BYTES)
@@ -73,8 +77,7 @@ def read_picture(path: str | Path, side: int, channels: int = 3) -> np.ndarray:
     except UserError:
         raise
     except UnidentifiedImageError:
-        with open(path, "rb") as start:
-            head = start.read(64)
+        head = Path(path).read_bytes()[:64]
         kind = next((f"{name}, " for magic, name in OTHERS.items() if magic in head), "")
         raise UserError(f"{path}: not a picture that can be read ({kind}none of {', '.join(FORMATS)})") from None
     except Exception as error:  # Pillow's readers raise nearly every kind for a broken file
