@@ -113,15 +113,6 @@ def test_a_missing_file_says_where_to_run(tmp_path):
         check_params(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize(("text", "value"), [("1e-05", 1e-5), ("1E3", 1000.0), ("2.5e-1", 0.25)])
-def test_numbers_as_dvc_writes_them_are_numbers(text, value):
-    """`dvc exp run -S` writes YAML 1.2, where 1e-05 is a number."""
-    written = (ROOT / "params.yaml").read_text()
-    params = check_text(written.replace("inner_learning_rate: 0.05", f"inner_learning_rate: {text}"))
-    assert params.reptile.inner_learning_rate == value
-    assert check_text(written.replace("image_budget: 1500000", "image_budget: 1e6")).image_budget == 1_000_000
-
-
 @pytest.mark.parametrize("name", names_of(Params))
 def test_every_wrong_kind_of_value_is_named(name):
     """None of them may pass, nor end in a traceback."""

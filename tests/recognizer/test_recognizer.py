@@ -342,21 +342,12 @@ def test_odd_galleries_are_refused_before_they_take_memory(recognizer, tmp_path)
 def test_names_that_are_no_text_are_shown_and_a_reader_that_has_seen_enough_is_no_mistake(model, pictures, tmp_path):
     (tmp_path / "all").mkdir()
     shutil.copy(pictures / "red/0.png", os.fsencode(tmp_path) + b"/all/caf\xe9.png")
-    command = [
-        sys.executable,
-        "-m",
-        "oneshot.recognizer.cli",
-        "enroll",
-        tmp_path / "all",
-        "--model",
-        model,
-        "--gallery",
-    ]
+    command = [sys.executable, "-m", "oneshot.recognizer.cli", "enroll", tmp_path / "all", "--model", model]
     environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
     reader, unread = os.pipe()
     os.close(reader)
     shown, closed = (
-        subprocess.run([*command, tmp_path / "g"], stdout=out, stderr=subprocess.PIPE, env=environment)
+        subprocess.run([*command, "--gallery", tmp_path / "g"], stdout=out, stderr=subprocess.PIPE, env=environment)
         for out in (subprocess.PIPE, unread)
     )
     os.close(unread)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-from made_up import add_study, details, make_project
+from made_up import make_project
 
-from oneshot.common.files import read_json, write_json
+from oneshot.common.files import write_json
 from oneshot.record.pages import part
 from oneshot.record.studies import Record
 
@@ -54,20 +52,3 @@ def test_ratios_stand_with_their_quartiles_and_the_machine(tmp_path: Path) -> No
     assert text.endswith("A CPU: cpu, threads: 2, bf16, torch 2.0. A GPU: cuda, threads: 2, bf16, torch 2.0.")
     assert "nothing to do" not in text
     assert part("memory", record) == "Not run yet: `make bench PARTS=peak_gib_of_stages` does."
-
-
-def test_learning_is_shown_of_shorter_runs_of_the_present_default(tmp_path: Path) -> None:
-    folder = project(tmp_path)
-    budgets = {"stale": 300_000, "other_seed": 400_000, "shorter": 700_000, "longer": 9_000_000}
-    lines: dict[str, Any] = {name: {"why": "", "set": {"image_budget": n}} for name, n in budgets.items()}
-    lines["other_seed"]["set"]["seed"] = 2
-    (folder / "studies/runs.yaml").write_text(json.dumps(lines))
-    for name, images in budgets.items():
-        study = details(0.87)
-        add_study(folder, name, study | {"record": study["record"] | {"images": images}})
-    stale = folder / "studies/stale.json"
-    write_json(stale, read_json(stale) | {"default": "of another default"})
-    shown = [line for line in part("speed", Record(folder)).splitlines() if line.startswith("| triplet accuracy")]
-    assert shown == [
-        "| triplet accuracy on unseen classes after 700,000 images, classic | 87.00 %, about 6 minutes |  |"
-    ]

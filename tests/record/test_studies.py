@@ -65,12 +65,6 @@ def test_what_is_wrong_in_the_record_is_named(tmp_path: Path, path: str, text: s
     assert str(caught.value).startswith(f"{folder}/studies/{path}: {message}") and "\n" not in str(caught.value)
 
 
-def test_a_record_without_lines_has_none(tmp_path: Path) -> None:
-    folder = make_project(tmp_path)
-    (folder / "studies/runs.yaml").write_text("# none yet\n")
-    assert Record(folder).lines == Record(folder).done == {}
-
-
 def test_what_needs_another_machine_runs_only_where_it_is_named(tmp_path: Path) -> None:
     folder = make_project(tmp_path)
     due = Record(folder).due()
@@ -108,9 +102,4 @@ def test_intervals_are_students() -> None:
     groups = ((0.80, 0.81, 0.82), (0.79, 0.79, 0.82))
     assert luck_band(groups) == pytest.approx(0.02776 * (2 * 4 / 3) ** 0.5, rel=1e-3)
     assert luck_band([[0.8], [0.7]]) == 0
-
-
-def test_a_bootstrap_of_equal_classes_has_no_width() -> None:
-    assert bootstrap([[0.5, 0.5, 0.5]]) == (0.5, 0.5)
-    low, high = bootstrap([[0.0, 1.0] * 50])
-    assert 0.38 < low < 0.42 and 0.58 < high < 0.62
+    assert bootstrap([[0.0, 1.0] * 50]) == (pytest.approx(0.4, abs=0.02), pytest.approx(0.6, abs=0.02))
