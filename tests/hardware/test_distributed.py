@@ -28,6 +28,7 @@ CASES = {
     "meta_adam": KEEP | {"reptile.inner_optimizer": "adam", "reptile.inner_learning_rate": 0.001},
     "meta_muon": KEEP | {"reptile.inner_optimizer": "muon"},
     "classic_muon": CLASSIC | {"network.embedding_norm": True},
+    "classic_bf16": {"image_budget": 12, "hardware.precision": "bf16"},  # one step: its rounding grows with each
     "classic_separate": CLASSIC | {
         "classic.optimizer": "sgd", "classic.learning_rate": 0.05, "loss.mining": "random",
         "batch.size": 24, "image_budget": 240,
@@ -93,7 +94,8 @@ def test_several_processes_give_the_weights_of_one(projects, count, case):
     assert about == about_alone and record == record_alone | {"processes": count}
     for name, value in alone.items():
         if not name.endswith("num_batches_tracked"):  # of the first process alone; nothing uses it
-            torch.testing.assert_close(together[name], value, rtol=1e-3, atol=1e-4)
+            rounding = {"rtol": 0.02, "atol": 0.01} if "bf16" in case else {"rtol": 1e-3, "atol": 1e-4}
+            torch.testing.assert_close(together[name], value, **rounding)
     assert not list((projects / str(count) / case / "checkpoints").glob("*.pt"))
 
 

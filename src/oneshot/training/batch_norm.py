@@ -34,7 +34,7 @@ class SharedBatchNorm(_BatchNorm):
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         with torch.no_grad():
-            _, mean, inverse = torch.native_batch_norm(x, None, None, None, None, True, 0.0, self.eps)
+            _, mean, inverse = torch.native_batch_norm(x, self.weight, self.bias, None, None, True, 0.0, self.eps)
             var = inverse**-2 - self.eps
             mean, square = _mean(mean, var + mean**2)
             var = square - mean**2
