@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from oneshot.common.errors import UserError
 from oneshot.common.params import changed
 from oneshot.data.dataset import Dataset, save_dataset
 from oneshot.data.images import ImageStore
@@ -133,6 +134,14 @@ def raising(error: BaseException) -> Callable[..., Any]:
     return function
 
 
+def refusal(call: Callable[..., Any], *arguments: Any) -> str:
+    """The one line of the UserError in which a call ends."""
+    with pytest.raises(UserError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
 def make_context(
     folder: Path, dataset: Dataset, changes: dict[str, Any] | None = None, weights_seed: int = 0
 ) -> Context:
@@ -166,6 +175,15 @@ def fuzz(examples: int, *arguments: Any, **named: Any) -> Callable[[Any], Any]:
         return pytest.mark.fuzz(settings(max_examples=most, deadline=None, suppress_health_check=allowed)(test))
 
     return decorate
+
+
+def taken_or_named(words: str, call: Callable[..., Any], *arguments: Any) -> Any:
+    """What a call returns; None where it ends in a UserError, which is one line with these words."""
+    try:
+        return call(*arguments)
+    except UserError as error:
+        assert words in str(error) and "\n" not in str(error)
+        return None
 
 
 ANY_JSON = st.recursive(

@@ -58,12 +58,3 @@ def test_imports_go_one_way(package: str) -> None:
     allowed = {package, "common", *MAY_IMPORT[package].split()}
     for path in modules(package):
         assert {name.split(".")[0] for name in imports(path)} <= allowed, path
-
-
-def test_no_module_needs_itself() -> None:
-    todo = {path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", "."): imports(path) for path in
-            SOURCE.rglob("*.py")}  # fmt: skip
-    while ready := [name for name, needs in todo.items() if not needs & set(todo)]:
-        for name in ready:
-            del todo[name]
-    assert not todo

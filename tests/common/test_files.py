@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 import yaml
-from helpers import ROOT, fuzz
+from helpers import ROOT, fuzz, refusal
 from hypothesis import strategies as st
 
 from oneshot.common.errors import UserError
@@ -81,11 +81,7 @@ def test_what_is_no_file_of_text_is_named(tmp_path, kind):
     (tmp_path / f"latin.{kind}").write_bytes(b"\xe4")
     for name in ("pipe", "folder", "loop", "latin", "missing", "a\0b"):
         path = tmp_path / f"{name}.{kind}"
-        with pytest.raises(UserError) as caught:
-            READERS[kind](path)
-        assert str(caught.value).startswith((f"{path}: not ", f"{path}: cannot be read")) and "\n" not in str(
-            caught.value
-        )
+        assert refusal(READERS[kind], path).startswith((f"{path}: not ", f"{path}: cannot be read"))
 
 
 @pytest.mark.parametrize(
@@ -101,16 +97,13 @@ def test_what_is_no_file_of_text_is_named(tmp_path, kind):
 )
 def test_json_is_what_it_should_be_or_named(tmp_path, schema, text, message):
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(UserError) as caught:
-        read_json(tmp_path / "a.json", schema)
-    assert str(caught.value).startswith(f"{tmp_path}/a.json: {message}") and "\n" not in str(caught.value)
+    assert refusal(read_json, tmp_path / "a.json", schema).startswith(f"{tmp_path}/a.json: {message}")
 
 
 @pytest.mark.parametrize("text", ["a,b\n1\n", "a,b\n1,2,3\n", 'a,b\n"1,2\n', "a,b\n1,2" + "0" * 200_000])
 def test_a_table_with_a_wrong_row_is_named(tmp_path, text):
     (tmp_path / "a.csv").write_text(text)
-    with pytest.raises(UserError, match=r"a\.csv: row 1: "):
-        read_table(tmp_path / "a.csv")
+    assert ".csv: row 1: " in refusal(read_table, tmp_path / "a.csv")
 
 
 BOMB = "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join(9 * [f'*{a}'])}]\n" for a, b in pairwise("abcdefgh"))
@@ -135,9 +128,7 @@ BOMB = "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join(9 * [f'*{a}'])}]\n" for a
 )
 def test_yaml_that_costs_much_or_means_two_things_is_refused(tmp_path, text, message):
     (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(UserError) as caught:
-        read_yaml(tmp_path / "a.yaml")
-    assert str(caught.value).startswith(f"{tmp_path}/a.yaml: {message}") and "\n" not in str(caught.value)
+    assert refusal(read_yaml, tmp_path / "a.yaml").startswith(f"{tmp_path}/a.yaml: {message}")
 
 
 @fuzz(300, st.text("0178_:.eE+-xobfynTrsu~ ", min_size=1, max_size=6) | st.from_regex(r"\d+-\d+-\d+", fullmatch=True))

@@ -2,10 +2,11 @@
 
 import math
 import os
+import re
 
 import pytest
 import torch
-from helpers import random_images, tiny_network, tiny_params
+from helpers import random_images, refusal, tiny_network, tiny_params
 
 from oneshot.common.errors import UserError
 from oneshot.model.model_file import load_model, save_model, save_tensors, start_from
@@ -38,9 +39,7 @@ def test_a_broken_or_missing_model_is_named(tmp_path):
         ("pipe", "not a file"),
         ("loop", r"cannot be read \(Too many levels"),
     ):
-        with pytest.raises(UserError, match=f"{name}: {words}") as error:
-            load_model(tmp_path / name)
-        assert "\n" not in str(error.value)
+        assert re.search(f"{name}: {words}", refusal(load_model, tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -48,12 +47,10 @@ def test_a_broken_or_missing_model_is_named(tmp_path):
     [
         ({"blocks": 10**6}, "network.blocks: found 1000000; must be at most 100"),
         ({"widths": [4, 8, 8000]}, r"network.widths\[2\]: found 8000; must be at most 2048"),
-        ({"first_stride": 0}, "network.first_stride: found 0; must be at least 1"),
         ({"first_stride": "2"}, "network.first_stride: found '2'; must be a whole number"),
         ({"mean": []}, r"network.mean: found \[\]"),
         ({"std": [1.0]}, r".*network.mean and network.std: must be of 1 or 3 channels"),
         ({"blocks": 100, "widths": [2048] * 5, "stem": 2048}, r".*its tensors are not those of its network"),
-        ({"surprise": 1}, "network.surprise: unknown"),
     ],
 )
 def test_an_odd_network_is_refused_before_it_is_built(tmp_path, odd, where):
@@ -79,6 +76,4 @@ def test_a_warm_start_takes_a_models_weights_and_tells_what_it_has_seen(tmp_path
     for ours, theirs in zip(warm.state_dict().values(), earlier.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
     other = new_network(params.model_copy(update={"widths": [4, 8, 32]}), [0.0] * 3, [1.0] * 3)
-    with pytest.raises(UserError, match="start_from: found .*; must be a network of the same shape") as error:
-        start_from(other, path)
-    assert "\n" not in str(error.value)
+    assert "; must be a network of the same shape" in refusal(start_from, other, path)

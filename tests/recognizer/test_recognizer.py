@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from helpers import ANY_JSON, ROOT, damaged, fuzz, raising
+from helpers import ANY_JSON, ROOT, damaged, fuzz, raising, refusal, taken_or_named
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
@@ -148,10 +149,7 @@ def test_damaged_models_and_galleries_and_any_value_in_them_are_taken_or_named(m
             home[data.draw(st.sampled_from(sorted(home)))] = data.draw(ANY_JSON)
             content = safetensors.torch.save(load_file(source), {"oneshot": json.dumps(about)})
         (tmp_path / "odd").write_bytes(content)
-        try:
-            load(tmp_path / "odd")
-        except UserError as error:
-            assert "odd: " in str(error) and "\n" not in str(error)
+        taken_or_named("odd: ", load, tmp_path / "odd")
 
 
 def test_verify_prints_and_exits_for_scripts(run, pictures):
@@ -225,13 +223,10 @@ def test_help_teaches(run):
 @pytest.mark.parametrize(
     ("odd", "where"),
     [
-        ({"threshold": "x"}, "threshold: found 'x'; must be a number"),
         ({"threshold": 10**400}, "threshold: found 1000"),
         ({"threshold": 1.5}, "threshold: found 1.5; must be at most 1.01"),
         ({"image_size": 10000}, "image_size: found 10000; must be at most 512"),
-        ({"tta": "turn"}, "tta: found 'turn'; must be 'none', "),
         ({"roc": {}}, "roc.threshold: missing; take a file from models/"),
-        ({"roc": {"threshold": [], "fpr": []}}, "roc.threshold: found"),
         ({"roc": {"threshold": [0.1], "fpr": [2.0]}}, r"roc.fpr\[0\]: found 2.0; must be at most 1"),
         ({"roc": {"threshold": [0.1, 0.2, 0.3], "fpr": [0.5]}}, "roc: has 1 rates; must be 3"),
     ],
@@ -239,9 +234,8 @@ def test_help_teaches(run):
 def test_a_model_that_was_not_exported_is_named(model, tmp_path, odd, where):
     network, about = load_model(model)
     save_model(tmp_path / "odd.safetensors", network, about | odd)
-    with pytest.raises(UserError, match=rf"odd\.safetensors: (not a model of this project: )?{where}") as caught:
-        Recognizer(tmp_path / "odd.safetensors")
-    assert "\n" not in str(caught.value)
+    told = refusal(Recognizer, tmp_path / "odd.safetensors")
+    assert re.search(rf"odd\.safetensors: (not a model of this project: )?{where}", told)
 
 
 def test_a_model_that_gives_no_numbers_makes_no_verdict(run, model, pictures, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import html.parser
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,31 +21,6 @@ from oneshot.record.studies import NotRun, Record
 from oneshot.report.comparison import METHODS
 
 
-class Checked(html.parser.HTMLParser):
-    """Collects pictures and table cells; fails on unbalanced tags."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.images: list[str] = []
-        self.cells: list[str] = []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        if tag == "img":
-            self.images.append(str(dict(attributes)["src"]).split(";")[0])
-        elif tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] in ("td", "th"):
-            self.cells.append(data)
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """The folder of a run with figures and pictures."""
@@ -60,9 +35,8 @@ def test_everything_is_inside(run: Path) -> None:
     with pytest.raises(NotRun, match="dvc repro"):
         page(Record(run / "plots"))
     text = page(Record(run))
-    checked = Checked(text)
-    assert checked.images == ["data:image/svg+xml"] * 5 + ["data:image/png"] * 6
-    assert {"90.00", "-2.50", "60.00 ± 1.23"} <= set(checked.cells)
+    assert re.findall('<img src="([^;]+);', text) == ["data:image/svg+xml"] * 5 + ["data:image/png"] * 6
+    assert {"90.00", "-2.50", "60.00 ± 1.23"} <= set(re.findall("<t[dh][^>]*>([^<]*)</t", text))
     assert "http" not in text
 
 

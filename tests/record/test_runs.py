@@ -21,7 +21,6 @@ from oneshot.record.runs import (
     DVC_CONFIG,
     LOCK,
     WITHOUT_GIT,
-    mirror_project,
     read_overrides,
     run_pipeline,
     write_params,
@@ -71,14 +70,6 @@ def test_written_parameters_keep_their_comments_and_mistakes_are_named(tmp_path:
     with pytest.raises(UserError, match="reptile.inner_steps: found 0; must be at least 1"):
         write_params(ROOT, path, {"reptile.inner_steps": 0})
     assert "inner_steps: 10 " in path.read_text()  # what is refused does not stay
-
-
-def test_a_mirror_has_all_packages_and_nothing_that_is_gone(tmp_path: Path) -> None:
-    write_text(tmp_path / "src/oneshot/old/gone.py", "")
-    mirror_project(ROOT, tmp_path, shared_cache=False)
-    for part in ("src/oneshot", "stages"):
-        ours, theirs = ({path.relative_to(root) for path in root.glob(f"{part}/**/*.py")} for root in (ROOT, tmp_path))
-        assert ours == theirs
 
 
 def wait_until(true: Callable[[], bool]) -> None:

@@ -71,8 +71,3 @@ def test_hardest_triplets_are_the_worst_there_are(context):
     for row in found:
         trio = [context.names[context.test_labels[row[name]]] for name in ("anchor", "positive", "negative")]
         assert trio == [row["class"], row["class"], row["negative_class"]] and trio[0] != trio[2]
-
-
-def test_validation_classes_are_shown_where_unseen_ones_take_no_part(tmp_path, small):
-    context = make_context(tmp_path, small, {"split.validation_classes": 2, "evaluation.unseen": False})
-    assert {place["class"] for place in illustration.embedding_map(context)} == {"five", "six"}

@@ -80,15 +80,6 @@ def test_shots_stand_in_the_panels_that_have_them_with_intervals(tmp_path, figur
     assert bars.get_segments()[0][:, 1] == pytest.approx([0, 20])
 
 
-def test_classes_are_sorted_by_both_trainings(tmp_path, figures):
-    better = {key: 0.9 for key in COLUMNS} | {"class": "$wolf_1$", "meta_triplet_accuracy": 0.95}
-    plots.class_accuracies([better, *CLASSES], MEAN, tmp_path / "a.svg")
-    left, right = figures[0].axes
-    assert [label.get_text() for label in left.get_yticklabels()] == ["sweet pepper", "wolf", "$wolf 1$"]
-    frozen = next(line for line in right.lines if len(line.get_xdata()) == 3)
-    assert frozen.get_xdata() == pytest.approx([0, 0, 5])
-
-
 LONG = "a_name_that_somebody_gave_to_a_folder"
 
 

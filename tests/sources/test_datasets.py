@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import write_pictures
+from helpers import refusal, write_pictures
 
-from oneshot.common.errors import UserError
 from oneshot.data.dataset import Dataset
 from oneshot.sources import datasets
 from oneshot.sources.datasets import (
@@ -87,17 +86,13 @@ def test_a_folder_is_read_and_another_data_set_is_one_more_line(
 def test_what_is_neither_is_named(tmp_path: Path, dataset: str, hint: str) -> None:
     allowed = f"must be one of {', '.join(sorted(DATASETS))}, or the path of a folder of pictures{hint}"
     assert list(dataset_mistakes(dataset)) == [allowed]
-    with pytest.raises(UserError) as error:
-        get_dataset(params(dataset), tmp_path / "raw")
-    assert str(error.value) == f"dataset: found {dataset!r}; {allowed}"
+    assert refusal(get_dataset, params(dataset), tmp_path / "raw") == f"dataset: found {dataset!r}; {allowed}"
     assert not (tmp_path / "raw").exists()
 
 
 def test_a_path_that_none_can_have_is_named_too() -> None:
     for odd in ("a\nb", "x" * 5000, "~nobody-of-this-name/x", "a\0b"):
-        with pytest.raises(UserError) as error:
-            get_dataset(params(odd), "raw")
-        assert "\n" not in str(error.value) and len(list(dataset_mistakes(odd))) == 1
+        assert refusal(get_dataset, params(odd), "raw") and len(list(dataset_mistakes(odd))) == 1
 
 
 @pytest.mark.parametrize("name", ["digits", "cifar100"])

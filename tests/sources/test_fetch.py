@@ -14,15 +14,15 @@ import shutil
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import damaged, fuzz
+from helpers import damaged, fuzz, raising, refusal, taken_or_named
 from hypothesis import strategies as st
 from torchvision.datasets import CIFAR100, MNIST
 
@@ -87,34 +87,26 @@ def small_cifar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
 
 
-@dataclass
-class Server:
-    url: str
-    answers: dict[str, Callable[[http.server.BaseHTTPRequestHandler], None]]
-    asked: list[str]
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server():
     """A mirror on this machine; a test says what it answers to which path."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+        def do_GET(self):
             started.asked.append(self.path)
             answers = started.answers
             answers[self.path](self) if self.path in answers else self.send_error(404)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_):
             pass
 
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    started = Server(f"http://127.0.0.1:{listening.server_port}", {}, [])
-    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield started
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        started = SimpleNamespace(url=f"http://127.0.0.1:{listening.server_port}", answers={}, asked=[])
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield started
+        listening.shutdown()
+        thread.join()
 
 
 def body(content: bytes, length: int | None = None) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
@@ -142,12 +134,8 @@ def assert_is_small(dataset: Dataset) -> None:
 
 def refused(raw: Path, source: str | Path | None, name: str = "cifar100") -> str:
     """The one line of a refusal that leaves nothing behind."""
-    with pytest.raises(UserError) as error:
-        fetch_dataset(name, raw, None if source is None else str(source))
-    message = str(error.value)
-    assert "\n" not in message
-    assert fetch.SOURCE in message
-    assert not left_in(raw)
+    message = refusal(fetch_dataset, name, raw, None if source is None else str(source))
+    assert fetch.SOURCE in message and not left_in(raw)
     return message
 
 
@@ -248,8 +236,6 @@ PLAIN = tar(small_files())
 WRONG = {
     "empty": (b"", "not a whole|train"),
     "a page": (b"<html>Not found</html>", "not a whole"),
-    "a zip": (b"PK\x03\x04" + bytes(100), "not a whole"),
-    "truncated gz": (GOOD[: len(GOOD) // 2], "not a whole"),
     "damaged xz": (lzma.compress(PLAIN)[:2000] + b"!" + lzma.compress(PLAIN)[2001:], "not a whole"),
     "truncated tar": (gz(PLAIN[:15000]), "not a whole|train"),
     "another folder": (gz(tar(small_files(), prefix="cifar-10-batches-py/")), "train: "),
@@ -321,11 +307,9 @@ def test_any_damage_ends_in_one_line(tmp_path, data):
     (tmp_path / "damaged.tar.gz").write_bytes(gz(content) if inside else content)
     raw = tmp_path / "raw"
     shutil.rmtree(raw, ignore_errors=True)
-    try:
-        assert_is_small(fetch_dataset("cifar100", raw, str(tmp_path / "damaged.tar.gz")))
-    except UserError as error:
-        assert "\n" not in str(error)
-        assert not left_in(raw)
+    found = taken_or_named("damaged", fetch_dataset, "cifar100", raw, str(tmp_path / "damaged.tar.gz"))
+    assert_is_small(found) if found else None
+    assert found or not left_in(raw)
 
 
 # --- Mishaps on the way --------------------------------------------------------------------------
@@ -380,20 +364,12 @@ def test_a_redirection_is_followed_without_the_password_of_its_own_server(tmp_pa
 @pytest.mark.parametrize(("module", "name"), [(fetch, "open"), (tarfile, "copyfileobj")])
 def test_stopped_during_the_download_or_while_unpacking(tmp_path, server, monkeypatch, module, name, stopped_by):
     server.answers["/good"] = body(GOOD)
-
-    def stop(*_: Any) -> None:
-        raise type(stopped_by)(*stopped_by.args)
-
-    class Stopping(io.FileIO):
-        def write(self, content: Any) -> int:
-            super().write(content[:10])
-            raise type(stopped_by)(*stopped_by.args)
-
+    stop = raising(type(stopped_by)(*stopped_by.args))
+    half = type("Half", (io.FileIO,), {"write": lambda self, content: super(half, self).write(content[:10]) and stop()})
     with monkeypatch.context() as patched, pytest.raises((KeyboardInterrupt, OSError)) as error:
-        patched.setattr(module, name, Stopping if name == "open" else stop, raising=False)
+        patched.setattr(module, name, half if name == "open" else stop, raising=False)
         fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good")
-    if error.type is OSError:
-        assert error.value.filename == str(tmp_path / "raw" / FOLDER)
+    assert error.type is KeyboardInterrupt or error.value.filename == str(tmp_path / "raw" / FOLDER)
     assert not left_in(tmp_path / "raw")
     assert_is_small(fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good"))
 
@@ -438,7 +414,7 @@ def test_mnist_from_a_local_folder_or_archive(tmp_path: Path, small_mnist: dict[
 
 
 def test_mnist_from_a_mirror_and_from_the_second_address(
-    tmp_path: Path, small_mnist: dict[str, bytes], server: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_mnist: dict[str, bytes], server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answers |= {f"/mnist/{name}": body(content) for name, content in small_mnist.items()}
     first = fetch_dataset("mnist", tmp_path / "raw-1", f"{server.url}/mnist")
