@@ -13,7 +13,7 @@ def summary(record: Record) -> str:
     """The figures that matter, a column for each machine that was measured."""
     measured, columns = _measured(record), []
     for parts in measured.values():
-        columns.append(_rows(record, {name: part["found"] for name, part in parts.items() if part["found"]}))
+        columns.append(_rows({name: part["found"] for name, part in parts.items() if part["found"]}))
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = [[name, *(column.get(name, "") for column in columns)] for name in names]
     machines = (
@@ -24,7 +24,7 @@ def summary(record: Record) -> str:
     return "\n\n".join([table(["measure", *measured], rows), " ".join(dict.fromkeys(machines))])
 
 
-def _rows(record: Record, found: dict[str, Any]) -> dict[str, str]:
+def _rows(found: dict[str, Any]) -> dict[str, str]:
     """What was found on one machine, by the words for it."""
     rows = {}
     if bare := found.get("against_bare_loop"):
@@ -46,7 +46,6 @@ def _rows(record: Record, found: dict[str, Any]) -> dict[str, str]:
     for network, ways in found.get("against_reference_way", {}).items():
         cells = "; ".join(f"{way} {_spread(ratio)}" for way, ratio in ways.items())
         rows[f"images a second against the reference's way, {network}"] = f"{cells} times"
-    rows |= _learning(record, bare["images_per_second"]["median"]) if bare else {}
     if exact := found.get("exact_evaluation"):
         costs = (
             f"{spent['median']:.1f} s and {exact['peak_gib'][who]:.2f} GiB" for who, spent in exact["seconds"].items()
@@ -80,24 +79,6 @@ def _measured(record: Record) -> dict[str, dict[str, Any]]:
         raise NotRun("make bench")
     machines: dict[str, dict[str, Any]] = read_json(file, dict[str, dict[str, Any]])
     return machines
-
-
-def _learning(record: Record, images_per_second: float) -> dict[str, str]:
-    """Triplet accuracy after fewer images than the default's, beside the reference's.
-
-    Of runs whose networks differ from the default's in nothing else.
-    """
-    reached = {}
-    for run in record.done.values():
-        changed = {name for name in run["parameters"] if not name.startswith(("hardware.", "adaptation."))}
-        if changed == {"image_budget"} and run["parameters"]["image_budget"] < record.defaults["image_budget"]:
-            reached[run["classic"]["record"]["images"]] = run["classic"]["unseen"]["triplet_accuracy"]
-    rows = {}
-    for images, accuracy in sorted(reached.items()):
-        after = f"about {images / images_per_second / 60:.0f} minutes"
-        rows[f"triplet accuracy on unseen classes after {images:,} images, classic"] = f"{percent(accuracy)} %, {after}"
-    theirs = next(row["percent"] for row in record.published["reference"] if row["key"] == "seen.triplet_accuracy")
-    return rows and rows | {"the reference's triplet accuracy, on classes that it had seen": f"{theirs:.2f} %"}
 
 
 def _spread(figures: dict[str, float]) -> str:
