@@ -30,8 +30,6 @@ GROUP = re.compile(r"(\w+):(?: +# (.+))?")
 PARAMETER = re.compile(r"( *)(\w+): (.*?\S) +# (.+?)(?: \[([^\[\]]+)\])?")
 # A table in studies/ -> heading -> how a cell is written; fractions of 1 in %, without the sign.
 SEARCHES = {
-    "search": {"training": "{method}", "changed": "`{changed}`", "images": "{images:,}"}
-    | {key.replace("_", "-"): f"{{{key}:.2%}}" for key in ("triplet", "one_shot", "five_shot")},
     "threshold": {"training": "{method}", "images": "{images:,}", "FPR of the best": "{best_fpr_seen:.3f}"}
     | {"balanced": "{balanced:.2%}", "eer": "{eer:.2%}"}
     | {f"FPR 0.{rate}": f"{{fpr_{rate}:.2%}}" for rate in (10, 12, 14, 16, 18, 20, 22, 25)},
