@@ -6,7 +6,6 @@ import argparse
 import ast
 import inspect
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from oneshot.record.markdown import table
 from oneshot.record.studies import NotRun, Record
 from oneshot.report.comparison import HEADLINES, meaning
 
-SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 ENDS = {"done": "came to their end", "refused": "were refused in one line", "killed": "were killed"}
 FOLDERS = {
     "stages": "The stages of dvc.yaml, one script each.",
@@ -91,14 +89,8 @@ def search(record: Record, name: str) -> str:
 
 
 def kills(record: Record, part: str) -> str:
-    """Kills at random moments or in each stage, by stage and signal."""
+    """Kills at random moments or in each stage."""
     tally = _tally(record, part)
-    counts: Counter[tuple[str, str]] = Counter()
-    for kind, count in tally["kills_by_signal_and_stage"].items():
-        what, _, stage = kind.partition(" in ")
-        counts[stage, what.split()[0]] += count
-    stages = sorted({stage for stage, _ in counts})
-    rows = [[stage, *(str(counts[stage, name]) for name in SIGNALS)] for stage in stages]
     words = (
         f"**{tally['same_bytes']} of {tally['runs']}** runs, killed {tally['kills']} times in all, ended with the same "
         f"bytes in {tally['files_compared']} files."
@@ -108,7 +100,7 @@ def kills(record: Record, part: str) -> str:
             f" {cut} of the kills hit DVC while it wrote a file of its own, `dvc.lock` or `.dvc/tmp/rwlock`. It could "
             "not read that file then, which was removed; DVC's cache gave back what was done."
         )
-    return f"{words} Killed in:\n\n{table(['stage', *SIGNALS], rows)}"
+    return words
 
 
 def command_line(record: Record) -> str:
