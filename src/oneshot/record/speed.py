@@ -83,4 +83,5 @@ def _measured(record: Record) -> dict[str, dict[str, Any]]:
 
 def _spread(figures: dict[str, float]) -> str:
     digits = 0 if figures["median"] >= 100 else 2
-    return f"{figures['median']:,.{digits}f} ({figures['from']:,.{digits}f} to {figures['to']:,.{digits}f})"
+    low, middle, high = (f"{figures[name]:,.{digits}f}" for name in ("from", "median", "to"))
+    return middle if low == high else f"{middle} ({low} to {high})"
