@@ -39,13 +39,13 @@ from voluptuous import Invalid
 from oneshot.common.errors import UserError
 from oneshot.common.files import md5, read_json, write_json, write_text
 from oneshot.common.stage import run_stage
-from oneshot.record.lists import SIGNALS
 from oneshot.record.pages import write_pages
 from oneshot.record.runs import mirror_project, start, write_params
 
 TALLY = ROOT / "docs/torture.json"
 OUTPUTS = ("data/dataset", "data/split.json", "results", "metrics", "plots", "models")
 PARAMS = TINY | {"image_budget": 24000}  # trainings of some seconds
+SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 ENOUGH, ENOUGH_FUZZ, PAIRS = 30, 20, 20  # runs, times the made-up input, and pairs, for a tally that is written down
 CUT = "a file of DVC's own cut short"
 KILLS = (2, 5)  # fewest and most in one run, before it is left alone
