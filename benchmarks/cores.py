@@ -23,13 +23,15 @@ def threads_and_load(rounds: int) -> dict[str, dict[str, Any]]:
     for _ in range(rounds):
         for load, others in (("alone", 0), ("beside a busy process", 1)):
             busy = [subprocess.Popen(BUSY) for _ in range(others)]
-            for way, threads in WAYS.items():
-                commands = [[sys.executable, __file__, number] for number in threads]
-                running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-                rate = sum(float(process.communicate()[0]) for process in running)
-                found.setdefault(way, {}).setdefault(load, []).append(rate)
-            for process in busy:
-                process.kill()
+            try:
+                for way, threads in WAYS.items():
+                    commands = [[sys.executable, __file__, number] for number in threads]
+                    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+                    rate = sum(float(process.communicate()[0]) for process in running)
+                    found.setdefault(way, {}).setdefault(load, []).append(rate)
+            finally:
+                for process in busy:
+                    process.kill()
     return {way: {load: spread(np.array(rates)) for load, rates in loads.items()} for way, loads in found.items()}
 
 

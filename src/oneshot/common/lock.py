@@ -40,6 +40,7 @@ def _locked(file: IO[str]) -> bool:
         if sys.platform == "win32":
             import msvcrt
 
+            os.lseek(file.fileno(), 2**30, os.SEEK_SET)  # a byte that nobody reads or writes
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from ruamel.yaml import YAML  # comes with DVC
+from ruamel.yaml import YAML, YAMLError  # comes with DVC
 
 from oneshot.common.errors import UserError, printable
 from oneshot.common.files import parse_yaml
 
+OUT_OF_MEMORY = re.compile("out of memory|allocate memory|not enough memory|ALLOC_FAILED")  # torch has kinds of its own
 LOOKS_AGAIN = 1  # seconds after which a stage looks again whether it should go on
 _PARENT = os.getppid()  # in a stage: DVC, unless that ends; asked for before anything that is slow to import
 
@@ -36,7 +37,9 @@ def run_stage(main: Callable[[], int | None], mistake: int = 1, unread: int = 1,
         advice: say what to do about it, as is right for a stage.
     """
     try:
-        code = (_watched(main) if advice and "DVC_STAGE" in os.environ else main()) or 0
+        # Of several processes the main one saves, and ends the others.
+        watched = advice and "DVC_STAGE" in os.environ and os.environ.get("RANK", "0") == "0"
+        code = (_watched(main) if watched else main()) or 0
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
@@ -54,16 +57,15 @@ def _watched(main: Callable[[], int | None]) -> int | None:
     """Run `main`, which gets SIGTERM where it should stop; a training saves a checkpoint then."""
     before, over = _content("params.yaml"), threading.Event()
     changed = "params.yaml: changed since the stage check_params; run again"
-    checked = re.search(r"^  check_params:\n(?:   .*\n)+", _content("dvc.lock"), re.MULTILINE)
-    if checked and not os.environ["DVC_STAGE"].endswith("check_params"):
-        seen = YAML(typ="safe").load(checked[0])["check_params"]["params"]["params.yaml"]
-        if seen != parse_yaml(before, "params.yaml"):
+    if not os.environ["DVC_STAGE"].endswith("check_params") and not _checked(before):
+        time.sleep(LOOKS_AGAIN)  # another DVC may be writing dvc.lock
+        if not _checked(before):
             raise UserError(changed)
 
     def why_stop() -> str:
         if os.getppid() != _PARENT:
             return "the program that started this stage has ended"
-        for _ in range(2):  # `dvc exp run --queue` changes the file for half a second
+        for _ in range(10):  # `dvc exp run --queue` changes the file for half a second, on an idle machine
             if _content("params.yaml") == before:
                 return ""
             time.sleep(LOOKS_AGAIN)
@@ -83,6 +85,16 @@ def _watched(main: Callable[[], int | None]) -> int | None:
     return code
 
 
+def _checked(params: str) -> bool:
+    """Whether dvc.lock notes these parameters of the stage check_params, or notes none."""
+    noted = re.search(r"^  check_params:\n(?:   .*\n)+", _content("dvc.lock"), re.MULTILINE)
+    try:
+        seen = noted and YAML(typ="safe").load(noted[0])["check_params"]["params"]["params.yaml"]
+    except (YAMLError, LookupError):
+        return False
+    return seen is None or bool(seen == parse_yaml(params, "params.yaml"))
+
+
 def _content(path: str) -> str:
     with contextlib.suppress(OSError):
         return Path(path).read_text(encoding="utf-8", errors="replace")
@@ -100,6 +112,6 @@ def _explained(error: BaseException) -> tuple[str, str]:
     if isinstance(error, OSError):  # disk full, read-only folder, no permission
         where, reason = f"{error.filename}: " if error.filename else "", error.strerror or str(error) or "OSError"
         return f"error: {where}{reason}", "free space or mend the permissions, then run again"
-    if isinstance(error, MemoryError) or "memory" in str(error):  # torch has kinds of its own for it
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
         return "error: out of memory", "close other programs, or lower batch.size"
     raise error

@@ -56,10 +56,10 @@ def embed_all(params: EmbeddingStage, model: Path, data: Path, output: Path) -> 
     for part, images in (("train", dataset.train_images), ("test", dataset.test_images)):
         store, path = ImageStore(images, compute.device), output / f"{part}.npy"
         chunks = np.split(np.arange(len(images)), range(_CHUNK, len(images), _CHUNK))
-        with unfinished(path) as work:
-            shape = (len(images), network.dimensions)
-            vectors = np.lib.format.open_memmap(work, mode="w+", dtype=np.float32, shape=shape)
+        # Written in order, not through a map: a full disk would kill the program there, without a word.
+        with unfinished(path) as work, open(work, "wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (len(images), network.dimensions)}
+            np.lib.format.write_array_header_1_0(file, header)
             for rows in tqdm(chunks, desc=f"{part} images", unit="thousand", mininterval=1):
                 with compute.forward_precision():
-                    vectors[rows] = embed(network, store.batch(rows), params.evaluation.tta)
-            vectors.flush()
+                    file.write(embed(network, store.batch(rows), params.evaluation.tta).numpy().astype("<f4").tobytes())

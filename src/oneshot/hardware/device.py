@@ -104,7 +104,7 @@ def keep_freed_memory() -> None:
 def _limit_memory() -> None:
     """Let Linux refuse memory that is not there, which ends in a line, rather than grant it and kill who uses it."""
     if sys.platform == "linux":
-        most = psutil.Process().memory_info().data + psutil.virtual_memory().available
+        most = psutil.Process().memory_info().data + psutil.virtual_memory().available + psutil.swap_memory().free
         _, allowed = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (most if allowed < 0 else min(most, allowed), allowed))
 

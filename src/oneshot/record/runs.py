@@ -155,9 +155,13 @@ def repro(folder: Path, lock: IO[str], *targets: str) -> int:
     """
     os.set_inheritable(lock.fileno(), True)
     # Ctrl-C reaches DVC and its stage directly; this process waits until they have ended in good order.
-    signal.signal(signal.SIGINT, lambda number, frame: None)
-    with start(folder, *targets, close_fds=False) as process:
-        print(f", {process.pid}", end="", file=lock, flush=True)
-        # SIGTERM reaches this process alone; DVC must not go on without it.
-        signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
-        return process.wait()
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, lambda number, frame: None)}
+    try:
+        with start(folder, *targets, close_fds=False) as process:
+            print(f", {process.pid}", end="", file=lock, flush=True)
+            # SIGTERM reaches this process alone; DVC must not go on without it.
+            before[signal.SIGTERM] = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+            return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -82,7 +82,7 @@ def read_picture(path: str | Path, side: int, channels: int = 3) -> np.ndarray:
         raise UserError(f"{path}: not a picture that can be read ({kind}none of {', '.join(FORMATS)})") from None
     except Exception as error:  # Pillow's readers raise nearly every kind for a broken file
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        if isinstance(error, MemoryError) or "memory" in reason:
+        if isinstance(error, MemoryError) or "out of memory" in reason or "allocate memory" in reason:
             raise UserError(f"{path}: out of memory; close other programs, or make it smaller") from None
         raise UserError(f"{path}: not a picture that can be read ({reason})") from None
 

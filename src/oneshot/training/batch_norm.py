@@ -37,8 +37,10 @@ class SharedBatchNorm(_BatchNorm):
             _, mean, inverse = torch.native_batch_norm(x, self.weight, self.bias, None, None, True, 0.0, self.eps)
             var = inverse**-2 - self.eps
             mean, square = _mean(mean, var + mean**2)
-            var = square - mean**2
+            var = (square - mean**2).clamp(min=0)  # rounding
             count = x.numel() // x.shape[1] * distributed.WORLD_SIZE
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
         normalised: Tensor = _Normalised.apply(x, self.weight, self.bias, mean, var, self.eps)

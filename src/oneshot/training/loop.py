@@ -96,6 +96,7 @@ def train(method: TrainingFactory, params: TrainingStage, data: Path, split_file
     training = method(params, learner)
     curve = Curve(training, learner, ClassPool([split.calibration[label] for label in split.seen]))
     settings = {"params": params.model_dump(), "machine": describe(compute), "method": method.name}
+    settings["images"] = store.images.device.type
     checkpoint = Checkpoint(f"train_{method.name}", fingerprint(settings, inputs))
 
     alone = only_one(FOLDER / f"train_{method.name}.lock") if distributed.IS_MAIN else nullcontext()
