@@ -326,7 +326,7 @@ def test_odd_galleries_are_refused_before_they_take_memory(recognizer, tmp_path)
         with pytest.raises(UserError, match="odd: not a gallery of this project"):
             Gallery.load(tmp_path / "odd")
     os.truncate(tmp_path / "odd", 2**36)  # takes no room on the disk
-    with pytest.raises(UserError, match="odd: has more than 1,073,741,824 bytes"):
+    with pytest.raises(UserError, match="odd: has more than 8,589,934,592 bytes"):
         Gallery.load(tmp_path / "odd")
     narrow = Gallery(["a"], one[:, :4], np.array([1]), recognizer.name)
     with pytest.raises(UserError, match="another network"):
