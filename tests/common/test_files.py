@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from oneshot.common.files import (
     MOST_YAML,
+    check_file,
     parse_yaml,
     read_json,
     read_table,
@@ -21,6 +22,7 @@ from oneshot.common.files import (
     write_bytes,
     write_json,
     write_table,
+    write_text,
 )
 
 
@@ -81,6 +83,12 @@ def test_what_is_no_file_of_text_is_named(tmp_path, kind):
     for name in ("pipe", "folder", "loop", "latin", "missing", "a\0b"):
         path = tmp_path / f"{name}.{kind}"
         assert refusal(READERS[kind], path).startswith((f"{path}: not ", f"{path}: cannot be read"))
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # whoever runs the tests may read all
+    write_text(tmp_path / "mine", "1")
+    assert refusal(check_file, tmp_path / "mine") == f"{tmp_path / 'mine'}: cannot be read (Permission denied)"
 
 
 @pytest.mark.parametrize(

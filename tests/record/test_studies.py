@@ -53,6 +53,7 @@ def test_no_two_lines_are_the_same_experiment() -> None:
         ("runs.yaml", "one: [", "not valid YAML"),
         ("added.yaml", "- one", "found ['one']; must be lines"),
         ("seed_2.json", "{", "not valid JSON"),
+        ("seed_2.json", "{}", "default: missing"),
     ],
 )
 def test_what_is_wrong_in_the_record_is_named(tmp_path: Path, path: str, text: str, message: str) -> None:

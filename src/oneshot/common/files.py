@@ -88,6 +88,8 @@ def check_file(path: str | Path, missing: str = MISSING, most: float = math.inf)
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
     if not stat.S_ISREG(found.st_mode):
         raise UserError(f"{path}: not a file")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: cannot be read (Permission denied)")
     if found.st_size > most:
         raise UserError(f"{path}: has more than {most:,} bytes; must be smaller")
 

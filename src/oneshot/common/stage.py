@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from ruamel.yaml import YAML, YAMLError  # comes with DVC
-
 from oneshot.common.errors import UserError, printable
 from oneshot.common.files import parse_yaml
 
@@ -89,8 +87,8 @@ def _checked(params: str) -> bool:
     """Whether dvc.lock notes these parameters of the stage check_params, or notes none."""
     noted = re.search(r"^  check_params:\n(?:   .*\n)+", _content("dvc.lock"), re.MULTILINE)
     try:
-        seen = noted and YAML(typ="safe").load(noted[0])["check_params"]["params"]["params.yaml"]
-    except (YAMLError, LookupError):
+        seen = noted and parse_yaml(noted[0], "dvc.lock")["check_params"]["params"]["params.yaml"]
+    except (UserError, LookupError, TypeError):
         return False
     return seen is None or bool(seen == parse_yaml(params, "params.yaml"))
 

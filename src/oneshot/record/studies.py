@@ -28,6 +28,17 @@ class Line(TypedDict):
     needs: NotRequired[str]
 
 
+@with_config(ConfigDict(extra="allow"))
+class Figures(TypedDict):
+    """A file studies/NAME.json: what was changed of which default, and what came of it."""
+
+    default: str
+    parameters: dict[str, Any]
+    classic: dict[str, Any]
+    meta: dict[str, Any]
+    classes: list[dict[str, Any]]
+
+
 class NotRun(Exception):
     """Figures that are not there, and the command that makes them."""
 
@@ -112,7 +123,7 @@ class Record:
         """The figures of a line as it now stands; None where there are none for it, or for another default."""
         if not (file := self.root / f"studies/{name}.json").exists():
             return None
-        study: Study = read_json(file)
+        study: Study = read_json(file, Figures)
         same_default = study["default"] == self.digest(study["parameters"])
         same_line = _settings(study["parameters"]) == _settings(self.changes(name))
         return study if same_default and same_line else None
