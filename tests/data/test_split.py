@@ -74,15 +74,18 @@ def test_last_classes_are_unseen(tiny):
     assert all((np.diff(rows) > 0).all() for part in lists(split).values() for rows in part.values())
 
 
-@pytest.mark.parametrize("unseen", ["last", "random"])
-def test_unseen_classes_come_from_the_seed_and_not_from_validation_classes(digits, unseen):
-    drawn = {}
-    for seed, validation in product(range(5), (0, 3, 0)):
-        split = make_split(digits, params(unseen=unseen, seed=seed, validation_classes=validation))
-        assert sorted([*split.seen, *split.validation, *split.unseen]) == list(range(10))
-        assert len(split.validation) == validation and split.seen == sorted(split.seen)
-        assert drawn.setdefault(seed, split.unseen) == split.unseen == sorted(split.unseen)
-    assert (len({tuple(each) for each in drawn.values()}) > 1) == (unseen == "random")
+def test_each_class_is_unseen_in_one_fold_whatever_the_seed_and_the_validation_classes(digits):
+    folds = []
+    for fold in range(1, 6):
+        found = set()
+        for seed, validation in product(range(3), (0, 3)):
+            split = make_split(digits, params(unseen=f"fold_{fold}", seed=seed, validation_classes=validation))
+            assert sorted([*split.seen, *split.validation, *split.unseen]) == list(range(10))
+            assert len(split.validation) == validation and split.seen == sorted(split.seen)
+            found.add(tuple(split.unseen))
+        folds += found
+    assert len(folds) == 5 and sorted(label for fold in folds for label in fold) == list(range(10))
+    assert any(np.diff(fold)[0] != 1 for fold in folds)  # drawn, not one after the other
 
 
 def test_the_draw_of_a_class_depends_on_no_other_class(tiny):
@@ -139,7 +142,7 @@ def test_no_leak_whatever_is_a_copy_of_whatever(tiny):
         parts = rng.choice(["train", "test"], (10, 2))
         copies = [(a, int(rng.integers(sizes[a])), b, int(rng.integers(sizes[b]))) for a, b in parts]
         data = copied(tiny, copies)
-        split = make_split(data, params(validation_classes=1, calibration_images=2, unseen="random", seed=seed))
+        split = make_split(data, params(validation_classes=1, calibration_images=2, unseen="fold_2", seed=seed))
         assert_no_leak(data, split)
         assert sum(map(len, split.dropped.values())) + sum(
             split.counts()[f"{name}_images"] for name in lists(split)
@@ -176,7 +179,7 @@ def test_a_class_needs_a_pair_to_test_on(tiny):
         make_split(one_test, params())
 
 
-@pytest.mark.parametrize("changes", [{}, {"validation_classes": 2}, {"unseen": "random"}])
+@pytest.mark.parametrize("changes", [{}, {"validation_classes": 2}, {"unseen": "fold_3"}])
 def test_what_is_saved_is_loaded_and_has_one_class_a_line(tmp_path, tiny, changes):
     data, path = copied(tiny, [("train", 0, "test", 0), ("train", 14, "train", 50)]), tmp_path / "split.json"
     split = make_split(data, params(**changes))

@@ -39,16 +39,26 @@ CIFAR_FS_VALIDATION = [
     "motorcycle", "otter", "sea", "shark", "television", "tractor",
 ]  # fmt: skip
 
+# fold_1 to fold_10: every class in turn, in an order that no seed changes.
+Unseen = Literal[
+    "last", "cifar_fs", "fold_1", "fold_2", "fold_3", "fold_4", "fold_5", "fold_6", "fold_7", "fold_8", "fold_9", "fold_10"
+]  # fmt: skip
+
 _ABOUT = "Numbers are rows of data/dataset/train_images.npy; test images are used as they are. One class a line."
 
 
 class SplitParams(Group):
     """The group `split`."""
 
-    unseen: Literal["last", "random", "cifar_fs"]
+    unseen: Unseen
     unseen_classes: Two
     validation_classes: Annotated[Int, Field(ge=0, le=10**6)]
     calibration_images: Two
+
+    @property
+    def fold(self) -> int:
+        """The number of the fold that is unseen; 0: it is none."""
+        return int(self.unseen.removeprefix("fold_")) if self.unseen.startswith("fold_") else 0
 
     def mistakes(self, params: Any) -> Iterator[tuple[str, str]]:
         """See `Group`."""
@@ -60,6 +70,9 @@ class SplitParams(Group):
             for key, needed in published.items():
                 if getattr(self, key) != needed:
                     yield key, f"must be {needed} with split.unseen cifar_fs"
+        if self.fold * self.unseen_classes > classes:
+            most = classes // self.unseen_classes
+            yield "unseen", f"must be at most fold_{most}: {params.dataset} has {classes} classes"
         if self.validation_classes == 1:
             yield "validation_classes", "must be 0, or at least 2 so that they can be told apart"
         if self.unseen_classes > classes - 2:
@@ -141,7 +154,7 @@ def make_split(dataset: Dataset, params: SplitStage, shots: int = 0) -> Split:
     A UserError tells that more images are asked for than a class has, be it to calibrate on, or as many as `shots` to
     adapt on; with the number that all classes have.
     """
-    seen, validation, unseen = _split_classes(dataset.class_names, params.split, params.seed)
+    seen, validation, unseen = _split_classes(dataset.class_names, params.split)
     test_contents, train_contents = _contents(dataset)
     groups = {"unseen": unseen, "validation": validation, "seen": seen}
     rows, dropped = _drop_copies(dataset, groups, test_contents, train_contents)
@@ -200,11 +213,11 @@ def load_split(path: str | Path) -> Split:
     return split
 
 
-def _split_classes(names: list[str], params: SplitParams, seed: int) -> tuple[list[int], list[int], list[int]]:
+def _split_classes(names: list[str], params: SplitParams) -> tuple[list[int], list[int], list[int]]:
     """Labels of the seen, validation and unseen classes. The unseen ones do not depend on validation_classes."""
     order = np.arange(len(names))[::-1]
-    if params.unseen == "random":
-        order = random_stream(seed, "classes").permutation(len(names))
+    if params.fold:
+        order = np.roll(random_stream(0, "classes").permutation(len(names)), (1 - params.fold) * params.unseen_classes)
     elif params.unseen == "cifar_fs":
         first = [names.index(name) for name in CIFAR_FS_UNSEEN + CIFAR_FS_VALIDATION]
         order = np.array([*first, *(label for label in range(len(names)) if label not in first)])
