@@ -10,7 +10,6 @@ Nothing here passes or fails. `dvc repro` comes first: it gets the data.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from pipeline import nothing_to_do, stage_memory
 from training import Trainers, against_bare, against_reference, compiling
 
 from oneshot.common.files import read_json, write_json
-from oneshot.common.stage import run_stage
+from oneshot.common.stage import Parser, run_stage
 from oneshot.data.dataset import load_dataset
 from oneshot.data.split import load_split
 from oneshot.hardware.device import describe, keep_freed_memory, set_up
@@ -47,7 +46,7 @@ def main() -> None:
         "repro_with_nothing_to_do": lambda trainers, rounds: nothing_to_do(rounds),
         "peak_gib_of_stages": lambda trainers, rounds: stage_memory(),
     }
-    parser = argparse.ArgumentParser(description="Measure what training, evaluation and the pipeline cost.")
+    parser = Parser(description="Measure what training, evaluation and the pipeline cost.")
     parser.add_argument("parts", nargs="*", choices=parts, default=list(parts), help="all if none is named")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contender (default: 9)")
     arguments = parser.parse_args()

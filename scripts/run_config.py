@@ -7,18 +7,17 @@ Run again, it goes on where it was; what the project has computed already, it ta
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
 from _project import ROOT
 
-from oneshot.common.stage import run_stage
+from oneshot.common.stage import Parser, run_stage
 from oneshot.record.runs import read_overrides, run_pipeline
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Run the pipeline with other parameters, in runs/<config>/.")
+    parser = Parser(description="Run the pipeline with other parameters, in runs/<config>/.")
     parser.add_argument("config", type=Path, help="a file of the form of params.yaml, such as configs/demo.yaml")
     more = "one more parameter, such as reptile.inner_steps=10; may be repeated"
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=more)

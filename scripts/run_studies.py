@@ -9,20 +9,18 @@ two cores better than one with two threads uses them.
 
 from __future__ import annotations
 
-import argparse
-
 from _project import ROOT
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_json
-from oneshot.common.stage import run_stage
+from oneshot.common.stage import Parser, run_stage
 from oneshot.record.runs import run_pipeline
 from oneshot.record.studies import Record, figures_of
 from oneshot.report.comparison import METHODS
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Run experiments, and record them in studies/.")
+    parser = Parser(description="Run experiments, and record them in studies/.")
     parser.add_argument("names", nargs="*", help="which; those without figures if none is named")
     parser.add_argument("--threads", type=int, help="CPU threads of each training")
     arguments = parser.parse_args()
@@ -30,7 +28,9 @@ def main() -> None:
     for name in arguments.names:
         if name not in record.lines:
             raise UserError(f"studies/runs.yaml: has no {name}; it has {', '.join(record.lines)}")
-    for name in arguments.names or record.due():
+    names = arguments.names or record.due()
+    print(f"studies/runs.yaml: {len(names)} of {len(record.lines)} lines to run", flush=True)
+    for name in names:
         why = record.lines[name]["why"]
         overrides = record.changes(name) | ({"hardware.threads": arguments.threads} if arguments.threads else {})
         print(f"{name}: {why}", flush=True)

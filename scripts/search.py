@@ -14,7 +14,6 @@ criterion, calibrated on seen classes, loses against it.
 
 from __future__ import annotations
 
-import argparse
 import os
 from itertools import product
 from statistics import mean
@@ -25,7 +24,7 @@ from tqdm import tqdm
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_table
-from oneshot.common.stage import run_stage
+from oneshot.common.stage import Parser, run_stage
 from oneshot.evaluation.calibration import Criterion, calibrate
 from oneshot.evaluation.context import Context
 from oneshot.evaluation.metrics import Verification, pair_similarities, triplet_accuracy
@@ -40,7 +39,7 @@ FPRS = (0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.22, 0.25)
 
 def main() -> None:
     searches = {"adaptation": adaptation, "threshold": threshold}
-    parser = argparse.ArgumentParser(description="Choose how far to adapt, or the threshold, on validation classes.")
+    parser = Parser(description="Choose how far to adapt, or the threshold, on validation classes.")
     parser.add_argument("search", choices=searches)
     parser.add_argument("folders", nargs="+", help="runs with validation classes, such as runs/validation")
     arguments = parser.parse_args()

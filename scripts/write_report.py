@@ -6,7 +6,6 @@ python scripts/write_report.py runs/demo      (of another run)
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
@@ -14,13 +13,13 @@ from _project import ROOT
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_text
-from oneshot.common.stage import run_stage
+from oneshot.common.stage import Parser, run_stage
 from oneshot.record.report import page
 from oneshot.record.studies import NotRun, Record
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write all pictures and tables of a run into one HTML file.")
+    parser = Parser(description="Write all pictures and tables of a run into one HTML file.")
     parser.add_argument("folder", nargs="?", default=ROOT, type=Path, help="of the run (default: this project's own)")
     folder = parser.parse_args().folder
     try:

@@ -325,7 +325,7 @@ def test_a_folder_of_pictures_goes_through_the_whole_pipeline(
     options = ("--gallery", str(gallery), "--model", str(folder / "models/meta.safetensors"))
 
     def oneshot(*arguments: str) -> str:
-        return project.run("python", "-m", "oneshot.recognizer.cli", *arguments, *options, cwd=folder / "src")
+        return project.run("python", "-m", "oneshot", *arguments, *options, cwd=folder / "src")
 
     oneshot("enroll", str(pictures))
     rows = json.loads(oneshot("classify", *asked, "--json"))

@@ -24,6 +24,7 @@ MISHAPS = [
     (OSError(), "error: OSError", MEND),
     (MemoryError(), "error: out of memory", BATCH),
     (RuntimeError("can't allocate memory"), "error: out of memory", BATCH),
+    (ImportError("libx.so: failed to map segment from shared object"), "error: out of memory", BATCH),
     (KeyboardInterrupt(), "stopped", "; run the same command again to go on"),
 ]
 
@@ -37,14 +38,14 @@ def ended(main, **options):
 
 @pytest.mark.parametrize(("error", "words", "advice"), MISHAPS)
 def test_a_mishap_is_told_in_one_line(capsys, error, words, advice):
-    for options, code, told in (({}, 1, words + advice), ({"mistake": 2, "advice": False}, 2, words)):
+    for options, code, told in (({}, 1, words + advice), ({"command": True}, 2, words)):
         assert ended(raising(error), **options) == (130 if isinstance(error, KeyboardInterrupt) else code)
         assert capsys.readouterr().err == f"{told}\n"
 
 
 def test_what_goes_well_ends_with_its_own_code_and_a_mistake_in_the_program_is_not_hidden(capsys):
     assert ended(lambda: None) == 0
-    assert ended(lambda: 1, mistake=2) == 1
+    assert ended(lambda: 1, command=True) == 1
     assert ended(raising(SystemExit(7))) == 7
     for error in (RuntimeError("shapes differ"), ValueError("memory")):
         with pytest.raises(type(error), match=str(error)):

@@ -250,8 +250,18 @@ def test_a_model_that_gives_no_numbers_makes_no_verdict(run, model, pictures, tm
 def test_whatever_goes_wrong_is_no_verdict(run, pictures, monkeypatch, error):
     monkeypatch.setattr(Recognizer, "verify", raising(error))
     monkeypatch.setattr(os, "dup2", lambda *_: None)
+    monkeypatch.setattr(sys.stdout, "fileno", lambda: 1)
     code, out, err = run("verify", pictures / "red/0.png", pictures / "red/1.jpg")
     assert code == 2 and not out and err.startswith("error: ") and err.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of memory")
+@pytest.mark.parametrize("kib", [60_000, 100_000, 600_000])  # errors of Python, the end by a C library, by torch
+def test_too_little_memory_to_load_what_it_needs_is_no_verdict(kib):
+    command = [sys.executable, "-m", "oneshot", "verify", *[ROOT / "examples/new/wolf.png"] * 2]
+    limited = ["sh", "-c", f'ulimit -v {kib}; exec "$@"', "sh", *command]
+    done = subprocess.run(limited, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and not done.stdout, done.stderr
 
 
 def test_models_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
@@ -302,6 +312,7 @@ def test_rows_match_names_and_terminals_are_safe(run, recognizer, pictures, tmp_
     assert code == 2 and (tmp_path / "v.txt").read_text() == f"{tmp_path}/two\\nlines\\x1b[2J.png\n"
     assert "\x1b" not in out + err
     Gallery.of(["\x1b[2Jred"], recognizer.embed([tmp_path / name]), recognizer.name).save(tmp_path / "g")
+    assert "arguments: \\x1b[2J" in run("verify", "a", "b", "\x1b[2J")[2]
     code, out, err = run("classify", tmp_path, "--gallery", tmp_path / "g")
     assert "\x1b" not in out + err and "two\\nlines\\x1b[2J.png   1.000  \\x1b[2Jred\n" in out
 
@@ -336,7 +347,7 @@ def test_odd_galleries_are_refused_before_they_take_memory(recognizer, tmp_path)
 def test_names_that_are_no_text_are_shown_and_a_reader_that_has_seen_enough_is_no_mistake(model, pictures, tmp_path):
     (tmp_path / "all").mkdir()
     shutil.copy(pictures / "red/0.png", os.fsencode(tmp_path) + b"/all/caf\xe9.png")
-    command = [sys.executable, "-m", "oneshot.recognizer.cli", "enroll", tmp_path / "all", "--model", model]
+    command = [sys.executable, "-m", "oneshot", "enroll", tmp_path / "all", "--model", model]
     environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
     reader, unread = os.pipe()
     os.close(reader)

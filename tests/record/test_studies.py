@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import run_studies
 import yaml
 from helpers import COMMITTED, ROOT, refusal
 from made_up import add_study, details, make_project
@@ -69,6 +72,14 @@ def test_what_needs_another_machine_runs_only_where_it_is_named(tmp_path: Path) 
     assert set(RECORD.lines) - set(due) == {name for name, line in RECORD.lines.items() if "needs" in line} != set()
     add_study(folder, "seed_2", details())
     assert set(due) - set(Record(folder).due()) == {"seed_2"}
+
+
+def test_an_empty_record_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(run_studies, "ROOT", make_project(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["run_studies.py"])
+    (tmp_path / "studies/runs.yaml").write_text("")
+    run_studies.main()
+    assert capsys.readouterr().out == "studies/runs.yaml: 0 of 0 lines to run\n"
 
 
 def test_figures_count_as_long_as_their_line_and_the_default_hold(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
@@ -14,14 +15,21 @@ from pathlib import Path
 from typing import NoReturn
 
 from oneshot.common.errors import UserError, printable
-from oneshot.common.files import parse_yaml
 
-OUT_OF_MEMORY = re.compile("out of memory|allocate memory|not enough memory|ALLOC_FAILED")  # torch has kinds of its own
+# torch, and what loads libraries, have kinds of errors of their own
+OUT_OF_MEMORY = re.compile("out of memory|allocate memory|not enough memory|ALLOC_FAILED|failed to map segment")
 LOOKS_AGAIN = 1  # seconds after which a stage looks again whether it should go on
 _PARENT = os.getppid()  # in a stage: DVC, unless that ends; asked for before anything that is slow to import
 
 
-def run_stage(main: Callable[[], int | None], mistake: int = 1, unread: int = 1, advice: bool = True) -> NoReturn:
+class Parser(argparse.ArgumentParser):
+    """A command line that names odd arguments as a terminal may show them."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
+def run_stage(main: Callable[[], int | None], unread: int = 1, command: bool = False) -> NoReturn:
     """Run a stage, a script or a command and end the program; a mishap is told in one line on stderr.
 
     A stage that DVC runs ends with it, and takes only the parameters that the stage check_params has seen, as dvc.lock
@@ -30,24 +38,26 @@ def run_stage(main: Callable[[], int | None], mistake: int = 1, unread: int = 1,
 
     Args:
         main: returns the exit code; None stands for 0. What it raises by a mistake in the program is raised again.
-        mistake: exit code after what the user can mend.
         unread: exit code where nobody reads the output any more, as in `| head`; 0 also says nothing of it.
-        advice: say what to do about it, as is right for a stage.
+        command: of `oneshot`, for which 1 is a verdict: whatever goes wrong gives one line and 2, no advice on stages.
     """
     try:
         # Of several processes the main one saves, and ends the others.
-        watched = advice and "DVC_STAGE" in os.environ and os.environ.get("RANK", "0") == "0"
+        watched = not command and "DVC_STAGE" in os.environ and os.environ.get("RANK", "0") == "0"
         code = (_watched(main) if watched else main()) or 0
-        sys.stdout.flush()
+        print(end="", flush=True)  # sys.stdout is None where it was closed
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
         code = unread
         if unread:
             print("error: nobody reads the output any more", file=sys.stderr)
-    except (UserError, OSError, MemoryError, RuntimeError, KeyboardInterrupt) as error:
-        code = 130 if isinstance(error, KeyboardInterrupt) else mistake  # the shell's code for Ctrl-C
+    except (Exception, KeyboardInterrupt) as error:
+        code = 130 if isinstance(error, KeyboardInterrupt) else 1 + command  # the shell's code for Ctrl-C
         words, todo = _explained(error)
-        print(printable(f"{words}; {todo}" if advice and todo else words), file=sys.stderr)
+        if not words and not command:
+            raise
+        words = words or f"error: {type(error).__name__}: {error}"
+        print(printable(f"{words}; {todo}" if todo and not command else words), file=sys.stderr)
     sys.exit(code)
 
 
@@ -85,6 +95,8 @@ def _watched(main: Callable[[], int | None]) -> int | None:
 
 def _checked(params: str) -> bool:
     """Whether dvc.lock notes these parameters of the stage check_params, or notes none."""
+    from oneshot.common.files import parse_yaml  # late: loading what it needs may be the mishap to tell
+
     noted = re.search(r"^  check_params:\n(?:   .*\n)+", _content("dvc.lock"), re.MULTILINE)
     try:
         seen = noted and parse_yaml(noted[0], "dvc.lock")["check_params"]["params"]["params.yaml"]
@@ -100,7 +112,7 @@ def _content(path: str) -> str:
 
 
 def _explained(error: BaseException) -> tuple[str, str]:
-    """What is wrong, and what to do about it; a mistake in the program itself is raised again."""
+    """What is wrong, and what to do about it; empty words stand for a mistake in the program itself."""
     if isinstance(error, UserError):
         return f"error: {error}", ""
     if isinstance(error, KeyboardInterrupt):
@@ -112,4 +124,4 @@ def _explained(error: BaseException) -> tuple[str, str]:
         return f"error: {where}{reason}", "free space or mend the permissions, then run again"
     if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
         return "error: out of memory", "close other programs, or lower batch.size"
-    raise error
+    return "", ""

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from oneshot.common.errors import UserError, printable
 from oneshot.common.files import write_bytes, write_text
-from oneshot.common.stage import run_stage
+from oneshot.common.stage import Parser, run_stage
 from oneshot.recognizer.gallery import Gallery, gallery_pictures
 from oneshot.recognizer.recognizer import Recognizer
 from oneshot.sources.pictures import find_pictures
@@ -47,11 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             stream.reconfigure(errors="backslashreplace")  # names of files may hold what the terminal cannot show
     options = parser().parse_args(arguments)
     unread = FAILED if options.run is run_verify else 0  # its codes are verdicts
-    try:
-        run_stage(lambda: options.run(options), mistake=FAILED, unread=unread, advice=False)
-    except Exception as error:  # a mistake in the program: Python's own code for it is that of different classes
-        print(f"error: {type(error).__name__}: {printable(error)}", file=sys.stderr)
-        sys.exit(FAILED)
+    run_stage(lambda: options.run(options), unread, command=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,9 +62,7 @@ def parser() -> argparse.ArgumentParser:
         "--json": {"action": "store_true", "help": "print JSON"},
         "--output": {"metavar": "FILE", "default": "vectors.npy", "help": "where to (default: vectors.npy)"},
     }
-    top = argparse.ArgumentParser(
-        "oneshot", description=ABOUT, epilog=CODES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    top = Parser("oneshot", description=ABOUT, epilog=CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for name, run, words, own in (
         ("verify", run_verify, "say whether two pictures show the same class", "first second --json"),
@@ -189,7 +183,3 @@ def _embedded(recognizer: Recognizer, paths: Sequence[Path]) -> tuple[list[Path]
                 vectors[path] = result
     rows = np.array(list(vectors.values()), dtype=np.float32).reshape(-1, recognizer.network.dimensions)
     return list(vectors), rows, len(paths) - len(vectors)
-
-
-if __name__ == "__main__":
-    main()

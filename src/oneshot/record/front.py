@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 
+from oneshot.record import folds
 from oneshot.record.markdown import estimated, percent, table
 from oneshot.record.studies import NotRun, Record
 from oneshot.record.tables import paired
 from oneshot.report.comparison import METHODS
 
-DRAWS = "draw_"  # names of lines whose unseen classes are drawn at random
 SHOTS = {"one_shot": "1-shot", "five_shot": "5-shot"}
 COMMANDS = (
     "oneshot verify examples/known/wolf.png examples/new/wolf.png",
@@ -20,16 +20,16 @@ COMMANDS = (
 
 
 def headline(record: Record) -> str:
-    """Classic beside meta on random draws of unseen classes, on the reference's, and on CIFAR-FS beside papers.
+    """Classic beside meta on every class unseen once, on the reference's classes, and on CIFAR-FS beside papers.
 
     Raises:
-        NotRun: no line of random draws has figures.
+        NotRun: the folds or CIFAR-FS have no figures.
     """
-    draws = [study for name, study in record.done.items() if name.startswith(DRAWS)]
-    if not draws or "cifar_fs" not in record.done:
+    runs = folds.of(record)
+    if "cifar_fs" not in record.done:
         raise NotRun("make studies")
     groups = {
-        f"ten classes drawn at random, {len(draws)} draws": draws,
+        f"all {10 * len(runs)}, each unseen once, {len(runs)} folds": runs,
         f"labels 90-99, as the reference, {len(record.seeds)} seeds": record.seeds,
     }
     measures = {"triplet": "triplet accuracy", "one_shot": "10-way 1-shot"}
@@ -51,7 +51,7 @@ def verify(record: Record) -> str:
         raise NotRun("dvc repro")
     lines, environment = [], os.environ | {"PYTHONPATH": str(record.root / "src")}  # not what is installed
     for command in COMMANDS:
-        arguments = [sys.executable, "-m", "oneshot.recognizer.cli", *command.split()[1:]]
+        arguments = [sys.executable, "-m", "oneshot", *command.split()[1:]]
         done = subprocess.run(arguments, cwd=record.root, env=environment, capture_output=True, text=True)
         lines += [f"$ {command}", (done.stdout + done.stderr).strip()]
     return "```console\n" + "\n".join(lines) + "\n```"
