@@ -13,6 +13,7 @@ import write_report
 import yaml
 from helpers import ROOT
 from made_up import make_project
+from PIL import Image
 
 from oneshot.common.files import write_text
 from oneshot.common.stage import run_stage
@@ -27,7 +28,10 @@ def run(tmp_path: Path) -> Path:
     folder = make_project(tmp_path / "demo")
     for method in METHODS:
         for pattern in CAPTIONS:
-            write_text(folder / "plots" / pattern.format(method=method), "<svg/>")
+            path = folder / "plots" / pattern.format(method=method)
+            write_text(path, "<svg/>")
+            if path.suffix == ".png":
+                Image.new("L", (1, 1)).save(path)
     return folder
 
 
@@ -46,7 +50,11 @@ def test_everything_is_inside(run: Path) -> None:
         ("metrics/details/meta.json", "{", "metrics/details/meta.json: not valid JSON"),
         ("metrics/details/meta.json", '{"threshold": 0.5}', "has damaged figures (KeyError"),
         ("metrics/details/meta.json", '{"unseen": 1, "threshold": "x"}', "has damaged figures ("),
+        ("plots/comparison/classes.csv", "class,x\nworm,1\n", "classes.csv: row 1: must have the columns class, "),
+        ("plots/comparison/classes.csv", "", "classes.csv: row 1: must have the columns class, "),
         ("plots/meta/map.png", None, "plots/meta/map.png: not found; run `dvc repro`"),
+        ("plots/meta/map.png", "", "plots/meta/map.png: not a picture that can be read ("),
+        ("plots/comparison/roc.svg", "<svg>", "plots/comparison/roc.svg: not a picture that can be read ("),
     ],
 )
 def test_what_is_damaged_or_missing_is_refused_in_one_line(

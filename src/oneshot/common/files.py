@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +43,24 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 @contextlib.contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
     """Where to write what becomes the file or folder `path` if the block ends well; else, or killed, it is removed."""
-    work = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    work, old = (path.with_name(f".{path.name}{kind}.{os.getpid()}.unfinished") for kind in ("", ".old"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):
             process = left.name.split(".")[-2]
-            if left == work or (process.isdecimal() and not psutil.pid_exists(int(process))):
+            if left in (work, old) or (process.isdecimal() and not psutil.pid_exists(int(process))):
                 _remove(left)
         yield work
         if work.is_dir() and path.is_dir():  # a file replaces no folder
-            shutil.rmtree(path)
+            os.replace(path, old)  # removing it takes time, in which a kill would leave half of it
         os.replace(work, path)
     except OSError as error:
         if str(work) in str(error.filename or work):
             error.filename = str(path)  # a full disk does not say which file it stopped
         raise
     finally:
-        _remove(work)
+        for left in (work, old):
+            _remove(left)
 
 
 def _remove(path: Path) -> None:
@@ -108,7 +109,8 @@ def read_json(path: str | Path, schema: Any = Any) -> Any:
     try:
         value = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); remove it and run `dvc repro`") from None
+        why, *_ = str(error).split("; use sys.")  # by which Python would take a number of thousands of digits
+        raise UserError(f"{path}: not valid JSON ({why}); remove it and run `dvc repro`") from None
     return checked(schema, value, str(path))
 
 
@@ -131,8 +133,9 @@ def parse_yaml(text: str, where: str) -> Any:
             if odd := _odd(event, depth):
                 raise UserError(f"{where}: line {event.start_mark.line + 1}: {odd}")
         return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, yaml.YAMLError, ValueError) as error:  # ValueError: thousands of digits
-        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    except (YAMLError, yaml.YAMLError, ValueError) as error:
+        why, *_ = " ".join(str(error).split()).split("; use sys.")  # as in JSON
+        raise UserError(f"{where}: not valid YAML: {why[:300]}") from None
 
 
 def _odd(event: Event, depth: int) -> str:
@@ -159,11 +162,16 @@ def write_table(path: str | Path, rows: list[dict[str, Any]]) -> None:
     write_text(path, buffer.getvalue())
 
 
-def read_table(path: str | Path) -> list[dict[str, Any]]:
-    """Read what `write_table` wrote. Numbers come as numbers, except in the column `class`: a class may be called 7."""
+def read_table(path: str | Path, columns: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Read what `write_table` wrote, with these `columns` or more.
+
+    Numbers come as numbers, except in the column `class`: a class may be called 7.
+    """
     rows = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=_separator(path), strict=True)
     table = []
     try:
+        if not {*columns} <= {*(rows.fieldnames or ())}:
+            raise csv.Error(f"must have the columns {', '.join(columns)}")
         for row in rows:
             if None in row or None in row.values():
                 raise csv.Error("cells: must be as many as in the heading")

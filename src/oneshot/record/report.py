@@ -6,6 +6,7 @@ import base64
 import html
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 from markdown_it import MarkdownIt  # comes with DVC
 
@@ -13,6 +14,7 @@ from oneshot.common.errors import UserError
 from oneshot.record import tables
 from oneshot.record.studies import Record
 from oneshot.report.comparison import METHODS
+from oneshot.sources.pictures import read_picture
 
 MARKDOWN = MarkdownIt("js-default")  # as GitHub's, without HTML in it
 TITLE = "Classic and Reptile training, measured on classes that they never saw"
@@ -50,7 +52,7 @@ def page(record: Record) -> str:
 
     Raises:
         NotRun: there is none.
-        UserError: its figures are damaged.
+        UserError: its figures or a picture are damaged.
         FileNotFoundError: a picture is missing.
     """
     parts = [MARKDOWN.render(_state(record.root))]
@@ -77,6 +79,10 @@ def _state(root: Path) -> str:
 
 def _figure(path: Path, caption: str) -> str:
     kind = {"svg": "image/svg+xml", "png": "image/png"}[path.suffix[1:]]
-    content = base64.b64encode(path.read_bytes()).decode()
-    words = html.escape(caption)
-    return f'<figure><img src="data:{kind};base64,{content}" alt="{words}"><figcaption>{words}</figcaption></figure>'
+    content = path.read_bytes()
+    try:  # of a damaged one, a browser would show a part or nothing
+        ElementTree.fromstring(content) if path.suffix == ".svg" else read_picture(path, 8)
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise UserError(f"{path}: not a picture that can be read ({error})") from None
+    words, encoded = html.escape(caption), base64.b64encode(content).decode()
+    return f'<figure><img src="data:{kind};base64,{encoded}" alt="{words}"><figcaption>{words}</figcaption></figure>'

@@ -15,6 +15,7 @@ from oneshot.common.files import read_json, read_table, read_yaml
 from oneshot.record.runs import read_overrides
 from oneshot.report.comparison import METHODS, flat, held_out, side_by_side
 
+CLASS_COLUMNS = ("class", *(f"{method}_{kind}_accuracy" for method in METHODS for kind in ("triplet", "binary")))
 Study = dict[str, Any]  # classic and meta: nested details; classes: rows of both; of a line also why, parameters
 
 
@@ -77,7 +78,7 @@ class Record:
         if not all(file.exists() for file in (*files.values(), classes)):
             raise NotRun("dvc repro")
         details = {method: read_json(file, dict[str, Any]) for method, file in files.items()}
-        return details | {"classes": read_table(classes)}
+        return details | {"classes": read_table(classes, CLASS_COLUMNS)}
 
     @cached_property
     def figures(self) -> dict[str, dict[str, Any]]:
