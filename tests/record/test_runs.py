@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,11 +80,15 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def test_a_second_run_of_a_folder_writes_nothing(tmp_path: Path) -> None:
+def test_a_refused_run_and_a_second_one_of_a_folder_write_nothing(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    with pytest.raises(UserError, match="nonsense: unknown parameter"):
+        run_pipeline(tmp_path, "demo", {"nonsense": 1})
+    assert not (tmp_path / "runs").exists()
     lock = tmp_path / "runs/demo" / LOCK
     with only_one(lock), pytest.raises(UserError, match=rf"run.lock: held by process {os.getpid()}; wait until"):
         run_pipeline(tmp_path, "demo", {})
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [lock]
+    assert [path for path in (tmp_path / "runs").rglob("*") if path.is_file()] == [lock]
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from helpers import write_pictures
 
 from oneshot.common.errors import UserError
 from oneshot.data.dataset import Dataset
-from oneshot.sources.image_folder import read_folder
+from oneshot.sources.image_folder import folder_size, read_folder
 
 
 @pytest.fixture
@@ -53,9 +54,10 @@ def test_mistakes_are_named(root: Path) -> None:
     with pytest.raises(UserError, match=r"two/odd.png: not a picture"):
         read_folder(root, 8, seed=1)
     (root / "two/odd.png").unlink()
-    (root / "two").rename(root / "two\n")
-    with pytest.raises(UserError, match=r"class two\\n: the folder's name must be text"):
-        read_folder(root, 8, seed=1)
+    (root / "two").rename(root / os.fsdecode(b"two\xe9\n"))
+    for call in (folder_size, lambda root: read_folder(root, 8, seed=1)):  # of check_params, of download
+        with pytest.raises(UserError, match=r"class two\\udce9\\n: the folder's name must be text"):
+            call(root)
 
 
 def test_what_is_left_out_is_named_and_counted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,6 +117,7 @@ def test_the_centre_is_kept(tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "not a"),
         # Pillow would hand this to Ghostscript, which would run for ever.
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n", r".*\(PostScript, none of PNG,"),
+        (b"\xc5\xd0\xd3\xc6" + b"\0" * 99, r".*\(PostScript, none of PNG,"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 99, r".*\(HEIC or a film, none of PNG,"),
     ],
 )

@@ -50,6 +50,7 @@ def run_pipeline(root: Path, name: str, overrides: dict[str, Any], *targets: str
         UserError: it runs there already, or a parameter is wrong.
     """
     folder = root / "runs" / name
+    write_params(root, folder / "params.yaml", overrides, write=False)  # what is refused leaves no folder
     with only_one(folder / LOCK) as lock:
         mirror_project(root, folder)
         write_params(root, folder / "params.yaml", overrides)
@@ -121,8 +122,8 @@ def mirror_project(root: Path, folder: Path, shared_cache: bool = True) -> None:
             raw.symlink_to("../../../data/raw", target_is_directory=True)
 
 
-def write_params(root: Path, path: Path, overrides: dict[str, Any]) -> None:
-    """Write the params.yaml of the project in `root` to `path` with `overrides`, comments kept.
+def write_params(root: Path, path: Path, overrides: dict[str, Any], write: bool = True) -> None:
+    """Write the params.yaml of the project in `root` to `path` with `overrides`, comments kept; or only check them.
 
     Raises:
         UserError: an unknown parameter, or a value that is not allowed.
@@ -138,7 +139,8 @@ def write_params(root: Path, path: Path, overrides: dict[str, Any]) -> None:
     text = io.StringIO()
     yaml.dump(changed(params, overrides), text)
     check_params(path, text.getvalue())  # first: what is refused does not stay
-    write_text(path, text.getvalue())
+    if write:
+        write_text(path, text.getvalue())
 
 
 def start(folder: Path, *targets: str, **options: Any) -> subprocess.Popen[bytes]:

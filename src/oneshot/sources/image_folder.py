@@ -28,10 +28,6 @@ def read_folder(root: str | Path, side: int, seed: int) -> Dataset:
     """
     root = Path(root).expanduser().resolve()
     train, test = _files(root, seed)
-    if different := set(train) ^ set(test):
-        raise UserError(f"{root}: class {min(different)} is in only one of train/ and test/; must be in both")
-    if odd := [name for name in train if not name.isprintable()]:
-        raise UserError(f"{root}: class {printable(odd[0])}: the folder's name must be text that can be shown")
     return Dataset(*_read(train, side), *_read(test, side), list(train))
 
 
@@ -42,15 +38,20 @@ def folder_size(root: str | Path) -> tuple[int, int]:
 
 
 def _files(root: Path, seed: int) -> tuple[ClassFiles, ClassFiles]:
-    """Pictures to train on and pictures to test on."""
+    """Pictures to train on and pictures to test on, of the same classes, whose names can be shown."""
     if (root / "train").is_dir() and (root / "test").is_dir():
-        return find_classes(root / "train"), find_classes(root / "test")
-    train, test = {}, {}
-    for label, (name, paths) in enumerate(find_classes(root).items()):
-        count = max(TEST_PICTURES, round(TEST_SHARE * len(paths)))
-        chosen = set(random_stream(seed, "test_pictures", label).permutation(len(paths))[:count].tolist())
-        train[name] = [path for row, path in enumerate(paths) if row not in chosen]
-        test[name] = [path for row, path in enumerate(paths) if row in chosen]
+        train, test = find_classes(root / "train"), find_classes(root / "test")
+    else:
+        train, test = {}, {}
+        for label, (name, paths) in enumerate(find_classes(root).items()):
+            count = max(TEST_PICTURES, round(TEST_SHARE * len(paths)))
+            chosen = set(random_stream(seed, "test_pictures", label).permutation(len(paths))[:count].tolist())
+            train[name] = [path for row, path in enumerate(paths) if row not in chosen]
+            test[name] = [path for row, path in enumerate(paths) if row in chosen]
+    if different := set(train) ^ set(test):
+        raise UserError(f"{root}: class {min(different)} is in only one of train/ and test/; must be in both")
+    if odd := [name for name in train if not name.isprintable()]:
+        raise UserError(f"{root}: class {printable(odd[0])}: the folder's name must be text that can be shown")
     return train, test
 
 

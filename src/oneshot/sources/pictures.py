@@ -26,8 +26,9 @@ Side = Annotated[Int, Field(ge=8, le=512)]  # of the square that is read from a 
 
 # Told by content. None of their readers starts another program or unpacks into more than the header says.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-OTHERS = {b"%!PS": "PostScript", b"%PDF": "PDF", b"ftyp": "HEIC or a film", b"8BPS": "PSD", b"#?RADIANCE": "HDR",
-          b"v/1\x01": "OpenEXR", b"<svg": "SVG", b"<?xml": "XML", b"jP  ": "JPEG 2000"}  # fmt: skip
+OTHERS = {b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "PostScript", b"%PDF": "PDF", b"ftyp": "HEIC or a film",
+          b"8BPS": "PSD", b"#?RADIANCE": "HDR", b"v/1\x01": "OpenEXR", b"<svg": "SVG", b"<?xml": "XML",
+          b"jP  ": "JPEG 2000"}  # fmt: skip
 SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS} - {".pfm"}
 MOST_BYTES = 2**26  # of a file
 MOST_PIXELS = 2**26  # of a picture: a gigabyte, by the hungriest reader
