@@ -14,7 +14,7 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
 	"$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 15))' \
 	2>/dev/null && command -v "$$python" && break; done)
 
-.PHONY: help setup demo test reference large seeds studies experiments pages figures report bench torture lint lock
+.PHONY: help setup demo test reference large seeds folds studies experiments pages figures report bench torture lint lock
 
 help: ## list what there is (default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,10 @@ large: $(INSTALLED) ## the pipeline with a larger network and more images, for a
 
 seeds: $(INSTALLED) ## the default with two more seeds, about an hour each, and the pages that show them
 	@$(BIN)/python scripts/run_studies.py seed_2 seed_3
+	@$(BIN)/python scripts/write_pages.py
+
+folds: $(INSTALLED) ## every class unseen once: two trainings of the default for each of ten folds, seven hours; goes on where it was
+	@$(BIN)/python scripts/run_studies.py 'fold_*'
 	@$(BIN)/python scripts/write_pages.py
 
 studies: $(INSTALLED) ## all experiments of studies/runs.yaml that are not in studies/ yet and need only time: a day on two cores

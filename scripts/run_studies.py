@@ -2,12 +2,15 @@
 
     python scripts/run_studies.py                  those that have no figures yet and need nothing special, in turn
     python scripts/run_studies.py seed_2 seed_3    these, again if need be
+    python scripts/run_studies.py 'fold_*'         those of them that have no figures yet
 
 Killed and run again, it goes on where it was. Two such commands, each with names of its own and `--threads 1`, share
 two cores better than one with two threads uses them.
 """
 
 from __future__ import annotations
+
+import fnmatch
 
 from _project import ROOT
 
@@ -21,14 +24,15 @@ from oneshot.report.comparison import METHODS
 
 def main() -> None:
     parser = Parser(description="Run experiments, and record them in studies/.")
-    parser.add_argument("names", nargs="*", help="which; those without figures if none is named")
+    parser.add_argument("names", nargs="*", help="which, or patterns; those without figures if none is named")
     parser.add_argument("--threads", type=int, help="CPU threads of each training")
     arguments = parser.parse_args()
     record = Record(ROOT)
-    for name in arguments.names:
-        if name not in record.lines:
-            raise UserError(f"studies/runs.yaml: has no {name}; it has {', '.join(record.lines)}")
-    names = arguments.names or record.due()
+    names = [] if arguments.names else record.due()
+    for pattern in arguments.names:
+        if not (found := fnmatch.filter(record.lines, pattern)):
+            raise UserError(f"studies/runs.yaml: has no {pattern}; it has {', '.join(record.lines)}")
+        names += [name for name in found if name == pattern or name not in record.done]
     print(f"studies/runs.yaml: {len(names)} of {len(record.lines)} lines to run", flush=True)
     for name in names:
         why = record.lines[name]["why"]

@@ -56,7 +56,7 @@ def test_filling_changes_generated_parts_alone_and_a_mistake_in_the_marks_is_nam
 
 
 def test_before_the_first_run_a_part_says_what_makes_it(tmp_path: Path) -> None:
-    makes = {"seeds": "dvc repro", "recipe": "make studies", "draws": "make studies", "speed": "make bench"}
+    makes = {"seeds": "dvc repro", "recipe": "make studies", "folds": "make folds", "speed": "make bench"}
     for name, command in (makes | {"stage_kills": "make torture"}).items():
         assert part(name, Record(tmp_path)) == f"Not run yet: `{command}` does."
 
@@ -100,6 +100,26 @@ def test_seeds_are_averaged_with_students_interval(tmp_path: Path) -> None:
     add_study(folder, "pure_triplet", details(0.8), details(0.79))
     table = part("seeds", Record(folder))
     assert "one seed:* triplet accuracy, unseen classes | `triplet` | 80.00 | 79.00 | -1.00 |" in table
+
+
+@pytest.mark.parametrize(
+    ("gaps", "words"),
+    [
+        ((0.01, 0.02, 0.015), "better. Triplet accuracy, meta - classic: 1.50 ± 1.24"),
+        ((-0.003, -0.0031, -0.0029), "worse than classic training, and equivalent"),
+        ((0.001, -0.001, 0), "equivalent"),
+        ((0.02, -0.02, 0), "not decided"),
+    ],
+)
+def test_the_outcome_over_folds_is_called_as_its_rules_say(tmp_path: Path, gaps: tuple[float, ...], words: str) -> None:
+    folder = make_project(tmp_path)
+    for fold, gap in enumerate(gaps, 1):
+        add_study(folder, f"fold_{fold}", details(0.8 + fold / 100), details(0.8 + fold / 100 + gap))
+    summary = part("folds", Record(folder))
+    assert f"Reptile is {words}" in summary and "over 3 folds" in summary
+    assert "| lost by the calibrated threshold |  | 5.00 | 5.00 |  |" in summary
+    assert "Hardest classes, triplet accuracy: worm 89.00" in summary
+    assert "standard deviation of 1.00 points" in summary
 
 
 def test_runs_stand_beside_the_one_that_they_differ_from(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from oneshot.report.comparison import METHODS, flat, headlines
 
 # Table -> runs ("default": the project's own), the first being what the others differ from -> words for them.
 RUNS = {
-    "draws": {"default": "default", **{f"draw_{number}": f"draw {number}" for number in (1, 2, 3)}},
     "triplet_alone": {
         "default": "default",
         "pure_triplet": "all triplets of a batch",

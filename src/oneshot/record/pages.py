@@ -13,14 +13,14 @@ from pathlib import Path
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_text
-from oneshot.record import ablations, beside, front, lists, seeds, speed, tables
+from oneshot.record import ablations, beside, folds, front, lists, speed, tables
 from oneshot.record.studies import NotRun, Record
 
 PAGES = (
     "README.md",
     *(f"docs/{name}.md" for name in ("experiments", "speed", "trust", "parameters", "metrics", "code", "use")),
 )
-PICTURES = {"docs/ablations.svg": ablations.draw, "docs/seeds.svg": seeds.draw}
+PICTURES = {"docs/ablations.svg": ablations.draw, "docs/folds.svg": folds.draw}
 NAMED_ALIKE: tuple[Callable[[Record], str], ...] = (
     front.headline, front.verify, beside.missing, beside.cifar_fs, ablations.luck,
     tables.seeds, tables.reference, tables.adapted, tables.episodes, tables.setting, tables.gains, tables.thresholds,
@@ -34,6 +34,7 @@ PARTS: dict[str, Callable[[Record], str]] = {
     **{name: partial(lists.search, name=name) for name in lists.SEARCHES},
     "random_kills": partial(lists.kills, part="random_moments"),
     "stage_kills": partial(lists.kills, part="each_stage"),
+    "folds": folds.summary,
     "speed": speed.summary,
     "code": lists.code_map,
 }

@@ -1,0 +1,100 @@
+"""The answer: each of the hundred classes unseen in one of ten folds, by rules that docs/experiments.md gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean, stdev
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from oneshot.record.markdown import percent, table
+from oneshot.record.statistics import interval
+from oneshot.record.studies import NotRun, Record, Study
+from oneshot.record.tables import GAP, WORDS, paired
+from oneshot.report.comparison import METHODS, headlines
+from oneshot.report.plots import COLOURS, save
+
+MARGIN = 0.005  # a smaller difference of triplet accuracy changes nothing for a user
+MEASURES = ("triplet", "one_shot", "five_shot", "binary", "adapted_1", "adapted_5", "adapted_all", "seen_triplet")
+EXTREMES = 5  # classes named at each end
+
+
+def of(record: Record) -> list[Study]:
+    """The folds that have figures.
+
+    Raises:
+        NotRun: fewer than two have.
+    """
+    found = [study for name, study in record.done.items() if name.startswith("fold_")]
+    if len(found) < 2:
+        raise NotRun("make folds")
+    return found
+
+
+def summary(record: Record) -> str:
+    """The outcome, a table of means over folds, and what a fold alone would have said."""
+    runs = of(record)
+    measured = [key for key in MEASURES if key in headlines(runs[0]["meta"])]
+    rows = [[WORDS[key], f"`{key}`", *paired(runs, key)] for key in measured]
+    lost = [[headlines(run[m])["binary_best"] - headlines(run[m])["binary"] for run in runs] for m in METHODS]
+    cells = [percent(mean(values)) for values in lost]
+    rows.insert(measured.index("binary") + 1, ["lost by the calibrated threshold", "", *cells, ""])
+    classes = sorted(_classes(runs), key=lambda row: row[1] + row[2])
+    ends = [
+        ", ".join(f"{name} {percent((classic + meta) / 2)}" for name, classic, meta in part)
+        for part in (classes[:EXTREMES], classes[: -EXTREMES - 1 : -1])
+    ]
+    means = [headlines(run["classic"])["triplet"] for run in runs]
+    return "\n\n".join(
+        [
+            f"**{outcome(runs)}**",
+            table([f"means over {len(runs)} folds", "key", *METHODS, GAP], rows),
+            f"Hardest classes, triplet accuracy: {ends[0]}. Easiest: {ends[1]}.",
+            f"Ten classes alone say little: from fold to fold, triplet accuracy has a standard deviation of "
+            f"{percent(stdev(means))} points, and the difference one of {percent(stdev(_gaps(runs)))}.",
+        ]
+    )
+
+
+def outcome(runs: list[Study]) -> str:
+    """A sentence: the difference of triplet accuracy, its interval over folds, and what that is called."""
+    gap, half = interval(_gaps(runs))
+    assert half is not None
+    called = ["better"] * (gap - half > 0) + ["worse"] * (gap + half < 0)
+    called += ["equivalent"] * (abs(gap) + half < MARGIN)
+    words = " than classic training, and ".join(called) if called else "not decided"
+    return (
+        f"Outcome: Reptile is {words}. Triplet accuracy, meta - classic: {percent(gap)} ± {percent(half)} points "
+        f"over {len(runs)} folds; the margin is {percent(MARGIN)}."
+    )
+
+
+def draw(record: Record, path: Path) -> None:
+    """Meta - classic of each class when it was unseen, sorted, and the mean over folds with its interval.
+
+    Raises:
+        NotRun: there are no folds.
+    """
+    runs = of(record)
+    gaps = np.sort([100 * (meta - classic) for _, classic, meta in _classes(runs)])
+    middle, half = (100 * value for value in interval(_gaps(runs)) if value is not None)
+    figure, axes = plt.subplots(figsize=(12, 4.6))
+    figure.suptitle(f"Reptile beside classic training: {len(gaps)} classes, each unseen in one of {len(runs)} folds")
+    axes.bar(np.arange(len(gaps)), gaps, color=[COLOURS["meta" if gap > 0 else "classic"] for gap in gaps])
+    axes.axhspan(middle - half, middle + half, color="black", alpha=0.25, label="mean, 95 % interval over folds")
+    axes.axhline(0, color="grey", linewidth=1)
+    axes.set(ylabel="triplet accuracy,\nmeta - classic, in points", xlabel="classes, sorted", xticks=[])
+    axes.legend(loc="upper left")
+    save(figure, path)
+
+
+def _gaps(runs: list[Study]) -> list[float]:
+    classic, meta = ([headlines(run[method])["triplet"] for run in runs] for method in METHODS)
+    return [theirs - ours for ours, theirs in zip(classic, meta, strict=True)]
+
+
+def _classes(runs: list[Study]) -> list[tuple[str, float, float]]:
+    """The triplet accuracy of each class that was unseen: by classic training and by meta."""
+    columns = [f"{method}_triplet_accuracy" for method in METHODS]
+    return [(row["class"], *(float(row[column]) for column in columns)) for run in runs for row in run["classes"]]  # type: ignore[misc]
