@@ -82,6 +82,21 @@ def test_an_empty_record_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert capsys.readouterr().out == "studies/runs.yaml: 0 of 0 lines to run\n"
 
 
+def test_named_lines_run_again_and_those_of_a_pattern_where_they_have_no_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    add_study(make_project(tmp_path), "fold_2", details())
+    monkeypatch.setattr(run_studies, "ROOT", tmp_path)
+    monkeypatch.setattr(run_studies, "run_pipeline", lambda root, name, *rest: ran.append(name))
+    monkeypatch.setattr(run_studies, "figures_of", lambda folder: {})
+    monkeypatch.setattr(sys, "argv", ["run_studies.py", "seed_3", "fold_2", "fold_[1-3]"])
+    run_studies.main()
+    assert ran == ["seed_3", "fold_2", "fold_1", "fold_3"]
+    monkeypatch.setattr(sys, "argv", ["run_studies.py", "fold_0*"])
+    assert refusal(run_studies.main).startswith("studies/runs.yaml: has no fold_0*; it has seed_2, ")
+
+
 def test_figures_count_as_long_as_their_line_and_the_default_hold(tmp_path: Path) -> None:
     folder = make_project(tmp_path)
     add_study(folder, "seed_2", details())
