@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,12 @@ def test_each_class_is_unseen_in_one_fold_whatever_the_seed_and_the_validation_c
         folds += found
     assert len(folds) == 5 and sorted(label for fold in folds for label in fold) == list(range(10))
     assert any(np.diff(fold)[0] != 1 for fold in folds)  # drawn, not one after the other
+
+
+def test_a_fold_beyond_the_last_class_is_refused():
+    facts = SimpleNamespace(dataset="digits", classes=10, training_images=100, seen_classes=8)
+    split = SplitParams(**(DEFAULTS | {"unseen": "fold_6", "unseen_classes": 2}))
+    assert list(split.mistakes(facts)) == [("unseen", "must be at most fold_5: digits has 10 classes")]
 
 
 def test_the_draw_of_a_class_depends_on_no_other_class(tiny):
