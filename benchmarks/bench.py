@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from cores import threads_and_load
 from exact_evaluation import exact_evaluation
 from gpu import recorded_steps
-from pipeline import nothing_to_do, stage_memory
+from pipeline import nothing_to_do, stages
 from training import Trainers, against_bare, against_reference, compiling
 
 from oneshot.common.files import read_json, write_json
@@ -44,7 +44,7 @@ def main() -> None:
         "against_reference_way": against_reference,
         "exact_evaluation": lambda trainers, rounds: exact_evaluation(max(3, rounds // 3)),
         "repro_with_nothing_to_do": lambda trainers, rounds: nothing_to_do(rounds),
-        "peak_gib_of_stages": lambda trainers, rounds: stage_memory(),
+        "stages": lambda trainers, rounds: stages(),
     }
     parser = Parser(description="Measure what training, evaluation and the pipeline cost.")
     parser.add_argument("parts", nargs="*", choices=parts, default=list(parts), help="all if none is named")

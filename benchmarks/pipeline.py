@@ -1,9 +1,10 @@
-"""What the pipeline costs beside the arithmetic: `dvc repro` with nothing to do, and the memory of each stage."""
+"""What the pipeline costs: `dvc repro` with nothing to do, and the time and memory of each stage."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -12,8 +13,7 @@ from timing import peak_memory, side_by_side, spread
 from oneshot.record.runs import mirror_project, write_params
 
 ROOT = Path(__file__).resolve().parents[1]
-# Fewer of what repeats; what a stage holds at a time stays.
-FEWER = {"image_budget": 20_000, "adaptation.shots": [1, 5]}
+FEWER = {"image_budget": 20_000}  # what a training holds at a time stays; how long it takes, images a second say
 
 
 def nothing_to_do(rounds: int) -> dict[str, float] | None:
@@ -27,15 +27,16 @@ def nothing_to_do(rounds: int) -> dict[str, float] | None:
     return spread(side_by_side({"repro": lambda: dvc("repro")}, rounds, warm_up=0)["repro"])
 
 
-def stage_memory() -> dict[str, float]:
-    """GiB that each stage holds at most, on the project's data, in runs/benchmark/."""
-    folder = ROOT / "runs/benchmark"
+def stages() -> dict[str, dict[str, float]]:
+    """Seconds of each stage, and the GiB that it holds at most, on the project's data, in runs/benchmark/."""
+    folder, costs = ROOT / "runs/benchmark", {}
     mirror_project(ROOT, folder)
     write_params(ROOT, folder / "params.yaml", FEWER)
-    return {
-        name: peak_memory([sys.executable, *command.split()[1:]], folder, folder / "log.txt")
-        for name, command in stage_commands().items()
-    }
+    for name, command in stage_commands().items():
+        began = time.monotonic()
+        gib = peak_memory([sys.executable, *command.split()[1:]], folder, folder / "log.txt")
+        costs[name] = {"seconds": round(time.monotonic() - began, 1), "gib": gib}
+    return costs
 
 
 def stage_commands() -> dict[str, str]:

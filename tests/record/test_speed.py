@@ -51,4 +51,8 @@ def test_ratios_stand_with_their_quartiles_and_the_machine(tmp_path: Path) -> No
     assert text.startswith("| measure | A CPU | A GPU |")
     assert text.endswith("A CPU: cpu, threads: 2, bf16, torch 2.0. A GPU: cuda, threads: 2, bf16, torch 2.0.")
     assert "nothing to do" not in text
-    assert part("memory", record) == "Not run yet: `make bench PARTS=peak_gib_of_stages` does."
+    assert part("stages", record) == "Not run yet: `make bench PARTS=stages` does."
+    FOUND["stages"] = {"train_meta": {"seconds": 9.0, "gib": 1.26}, "compare": {"seconds": 4.2, "gib": 0.08}}
+    table = part("stages", Record(project(tmp_path / "measured")))
+    assert "| stage, A CPU | seconds | GiB |" in table and "| compare | 4 | 0.08 |" in table
+    assert "| train_meta | 750 | 1.26 |" in table  # 1,500,000 images at 2,000 a second

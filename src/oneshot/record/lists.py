@@ -31,9 +31,8 @@ SEARCHES = {
     "threshold": {"training": "{method}", "images": "{images:,}", "FPR of the best": "{best_fpr_seen:.3f}"}
     | {"balanced": "{balanced:.2%}", "eer": "{eer:.2%}"}
     | {f"FPR 0.{rate}": f"{{fpr_{rate}:.2%}}" for rate in (10, 12, 14, 16, 18, 20, 22, 25)},
-    "adaptation": {"training": "{method}", "learning rate": "{learning_rate:g}", "steps": "{steps}"}
-    | {"mean": "{mean:.2%}"}
-    | {f"{shots} image{'s' * (shots != 1)}": f"{{adapted_{shots}:.2%}}" for shots in (1, 2, 5, 10, 30, "all")},
+    "dropped": {"change": "{change}", "training": "{method}", "draws": "{draws}", "triplet": "{triplet:.2%}"}
+    | {"gain": "{triplet_gain:+.2%}", "1-shot": "{one_shot:.2%}", "1-shot gain": "{one_shot_gain:+.2%}"},
 }
 
 

@@ -25,7 +25,7 @@ NAMED_ALIKE: tuple[Callable[[Record], str], ...] = (
     front.headline, front.verify, beside.missing, beside.cifar_fs, ablations.luck,
     tables.seeds, tables.reference, tables.adapted, tables.episodes, tables.setting, tables.gains, tables.thresholds,
     tables.near_duplicates, lists.command_line, lists.python, lists.two_at_once, lists.made_up_input, lists.parameters,
-    lists.metric_keys, speed.memory,
+    lists.metric_keys, speed.stages,
 )  # fmt: skip
 PARTS: dict[str, Callable[[Record], str]] = {
     **{make.__name__: make for make in NAMED_ALIKE},

@@ -54,23 +54,21 @@ def _rows(found: dict[str, Any]) -> dict[str, str]:
         rows[f"{words}, beside scikit-learn's ROC curve of them alone"] = "; ".join(costs)
     if idle := found.get("repro_with_nothing_to_do"):
         rows["`dvc repro` with nothing to do"] = f"{_spread(idle)} s"
-    if held := found.get("peak_gib_of_stages"):
-        stage = max(held, key=lambda name: float(held[name]))
-        rows["memory of the stage that needs most"] = f"{held[stage]:.2f} GiB ({stage})"
     return rows
 
 
-def memory(record: Record) -> str:
-    """The most that each stage held."""
-    held = {
-        name: parts["peak_gib_of_stages"]["found"]
-        for name, parts in _measured(record).items()
-        if "peak_gib_of_stages" in parts
-    }
-    if not held:
-        raise NotRun("make bench PARTS=peak_gib_of_stages")
-    machine, found = list(held.items())[-1]
-    return table(["stage", f"GiB, {machine}"], [[stage, f"{gib:.2f}"] for stage, gib in found.items()])
+def stages(record: Record) -> str:
+    """Time and memory of each stage, on the machine measured last; a training's time by its images a second."""
+    done = [(name, parts) for name, parts in _measured(record).items() if "stages" in parts]
+    if not done:
+        raise NotRun("make bench PARTS=stages")
+    machine, parts = done[-1]
+    rate = parts["against_bare_loop"]["found"]["images_per_second"]["median"]
+    rows = []
+    for stage, cost in parts["stages"]["found"].items():
+        seconds = record.defaults["image_budget"] / rate if stage.startswith("train_") else cost["seconds"]
+        rows.append([stage, f"{seconds:,.0f}", f"{cost['gib']:.2f}"])
+    return table([f"stage, {machine}", "seconds", "GiB"], rows)
 
 
 def _measured(record: Record) -> dict[str, dict[str, Any]]:
