@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from oneshot.common.params import StageParams
 from oneshot.evaluation.embedded import EvaluationParams
+from oneshot.evaluation.episodes import estimate
 from oneshot.model.network import SiameseNetwork
 from oneshot.report.comparison import Rows, meaning
 
@@ -16,6 +19,9 @@ TRAININGS = {
 }
 
 CARD = """\
+---
+{front}---
+
 # Model card: {method}
 
 A Siamese network that turns a picture of {size} x {size} pixels into a direction of {dimensions} dimensions. Pictures
@@ -33,7 +39,8 @@ of one class point in like directions, also for classes that training never saw.
 
 ## What it reaches
 
-Measured on test images. *Unseen* classes took no part in training or calibration.
+Measured on test images. *Unseen* classes took no part in training or calibration. Triplet accuracy on the {count}
+{group} classes is {triplet:.2f} ± {ci95:.2f} %: a 95 % interval of what other classes may show.
 
 | key in `metrics/{method}.json` | what | in % |
 | --- | --- | --- |
@@ -77,7 +84,7 @@ def about_model(trained: dict[str, Any], threshold: float, roc: Rows, tta: str) 
 def model_card(
     dataset: str, about: dict[str, Any], network: SiameseNetwork, metrics: dict[str, Any], classes: Rows, group: str
 ) -> str:
-    """The card as Markdown.
+    """The card as Markdown, with what a hub of models reads of it in front.
 
     Args:
         dataset: its name, or the folder that it was read from.
@@ -90,7 +97,12 @@ def model_card(
     hardest, *_, easiest = sorted(classes, key=lambda row: row["triplet_accuracy"])
     shape = ", ".join(f"{key} {network.config[key]}" for key in ("stem", "widths", "blocks", "first_stride"))
     weights = sum(weight.numel() for weight in network.parameters())
+    ci95 = estimate([row["triplet_accuracy"] for row in classes]).ci95
     return CARD.format(
+        front=_front(about["method"], Path(dataset).name, group, metrics["triplet"], ci95),
+        count=len(classes),
+        triplet=100 * metrics["triplet"],
+        ci95=100 * ci95,
         method=about["method"],
         size=about["image_size"],
         dimensions=network.dimensions,
@@ -108,3 +120,24 @@ def model_card(
         highest=100 * easiest["triplet_accuracy"],
         seen_names=", ".join(about["seen_classes"]).replace("_", " ") + ".",
     )
+
+
+def _front(method: str, dataset: str, group: str, triplet: float, ci95: float) -> str:
+    """What a hub of models reads of a card, in YAML: https://huggingface.co/docs/hub/model-cards says how."""
+    task, metric = "image-feature-extraction", "accuracy"
+    name = f"{meaning('triplet', group)} (± {ci95:.4f}, 95 % interval over classes)"
+    result = {
+        "task": {"type": task},
+        "dataset": {"type": dataset, "name": f"{dataset}, {group} classes", "split": "test"},
+        "metrics": [{"type": metric, "name": name, "value": round(triplet, 4)}],
+    }
+    front = {
+        "license": "mit",
+        "library_name": "oneshot",
+        "pipeline_tag": task,
+        "tags": ["few-shot-learning", "one-shot-learning", "siamese-network"] + ["meta-learning"] * (method == "meta"),
+        "datasets": [dataset],
+        "metrics": [metric],
+        "model-index": [{"name": f"oneshot-{method}", "results": [result]}],
+    }
+    return yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)
