@@ -7,12 +7,14 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from helpers import ROOT
 from test_packages import SOURCE, imports
+from test_workflow import COPIED, METHODS, Project
 
 from oneshot.common.params import StageParams
 from oneshot.common.schema import names_of
@@ -96,6 +98,28 @@ def test_params_yaml_has_every_parameter_with_a_comment() -> None:
     assert [line for line in lines if not re.search(r" # \S", line)] == []
     assert sorted(flat(yaml.safe_load("\n".join(lines)))) == sorted(names_of(Params))
     check_params(ROOT / "params.yaml")
+
+
+def test_a_tag_publishes_a_network_that_git_keeps(tmp_path: Path) -> None:
+    """As docs/how-to.md says: without a clone, a cache or a remote."""
+    project = Project(tmp_path / "project")
+    Project(ROOT).copy_to(project.folder, *COPIED, "models")
+    project.run("git", "init", "--quiet")
+    project.commit("networks")
+    for method in METHODS:
+        network, got = project.folder / f"models/{method}.safetensors", tmp_path / method
+        get = ("artifacts", "get", str(project.folder), method, "--out", str(got))
+        tag = ("git", "tag", "--force", f"{method}@v0.1.0")
+        project.run(*tag)
+        assert "Unable to find artifact" in project.dvc(*get, code=None)
+        project.run(*tag, "--annotate", "--message", "release")
+        published = network.read_bytes()
+        network.write_bytes(b"later")
+        project.commit("later")
+        project.dvc(*get, "--rev", "v0.1.0")
+        assert got.read_bytes() == published
+        project.dvc("get", str(project.folder), f"models/{method}.safetensors", "--out", f"{got}_latest")
+        assert Path(f"{got}_latest").read_bytes() == b"later"
 
 
 def test_committed_results_are_those_of_the_committed_code() -> None:

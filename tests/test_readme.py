@@ -23,7 +23,7 @@ from oneshot.common.params import changed
 from oneshot.common.schema import names_of
 from oneshot.data.dataset import Dataset, save_dataset
 from oneshot.params import Params
-from oneshot.recognizer import cli
+from oneshot.recognizer import Recognizer, cli
 from oneshot.report.comparison import METHODS, flat
 from oneshot.sources.fetch import SOURCE
 
@@ -56,6 +56,8 @@ RUN_BY = {
     r"cd \S+|dvc metrics diff.*|dvc exp run --allow-missing -n .*|make experiments": "test_a_clone_without_data",
     r"dvc repro.*|dvc exp run (--allow-missing )?-S .*": "test_with_the_data_alone_a_clone_trains",
     r"dvc (remote add|push|checkout).*": "test_results_are_shared_through_a_folder",
+    r"dvc artifacts get .*": "test_a_tag_publishes_a_network",
+    r"oneshot export .*": "test_python_snippets_run",
     r"oneshot .*": "test_networks_name_the_example_pictures",
     r"torchrun .*|dvc commit --force train_classic": "test_several_processes_give_the_weights_of_one",
     r"python scripts/write_pages\.py": "test_page_is_up_to_date_with_its_sources",
@@ -183,22 +185,40 @@ def test_metrics_that_are_explained_are_measured() -> None:
     assert [name for name in explained if name not in measured and not name.startswith("validation")] == []
 
 
-@pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
-def test_python_snippets_run(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    exec(compile(code, "README.md", "exec"), {})
-
-
-def test_networks_name_the_example_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder to type commands in, beside the networks and example pictures."""
     for name in ("examples", "models"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
+
+
+def exit_code(command: str) -> Any:
+    """Of `oneshot`, run in this process."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(shlex.split(command)[1:])
+    return ended.value.code
+
+
+@pytest.mark.usefixtures("beside")
+@pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
+def test_python_snippets_run(code: str, capsys: Any) -> None:
+    """Each compares the two wolves."""
+    if "onnx" in code:
+        assert [exit_code(line) for line in LINES if line.startswith("oneshot export ")] == [0]
+        assert "torch" not in code and "oneshot" not in code and len(code.splitlines()) <= 12
+    exec(compile(code, "README.md", "exec"), {})
+    verdict = Recognizer("meta").verify("examples/known/wolf.png", "examples/new/wolf.png")
+    similarity, *same = capsys.readouterr().out.splitlines()[-1].split()
+    assert float(similarity) == pytest.approx(verdict.similarity, abs=1e-5) and same in ([], [str(verdict.same)])
+
+
+@pytest.mark.usefixtures("beside")
+def test_networks_name_the_example_pictures(capsys: Any) -> None:
     commands = [line for line in LINES if line.startswith("oneshot ") and "examples/" in line]
     assert {"verify", "enroll", "classify"} <= {command.split()[1] for command in commands}
     for command in commands:
-        with pytest.raises(SystemExit) as ended:
-            cli.main(shlex.split(command)[1:])
-        assert ended.value.code in ((0, 1) if " verify " in command else (0,))
+        assert exit_code(command) in ((0, 1) if " verify " in command else (0,))
     named = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("examples/new/")]
     assert len(named) == 10
     assert sum(Path(path).stem == name for path, _, name, *_ in named) > 3  # by chance one
