@@ -372,6 +372,7 @@ def test_installed_as_a_package_it_has_both_networks(tmp_path: Path) -> None:
     subprocess.run([*pip, "wheel", *options], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     subprocess.run([*pip, "--python", tmp_path / "venv/bin/python", "install", "--no-deps", wheel], check=True)
+    assert list((tmp_path / "venv").rglob("recognizer/page.html"))
     environment = os.environ | {"PYTHONPATH": sysconfig.get_path("purelib")}
     pair = [ROOT / f"examples/{part}/wolf.png" for part in ("known", "new")]
     for model in ("classic", "meta"):

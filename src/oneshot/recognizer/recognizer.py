@@ -93,7 +93,10 @@ class Recognizer:
 
     def verify(self, first: str | Path, second: str | Path) -> Verdict:
         """Whether two pictures show the same class."""
-        one, two = self.embed([first, second])
+        return self.compare(*self.embed([first, second]))
+
+    def compare(self, one: np.ndarray, two: np.ndarray) -> Verdict:
+        """What `verify` says, of two embeddings (D,)."""
         cosine = float(np.clip(one @ two, -1, 1))
         rates = self.false_positive_rate(self.threshold), self.false_positive_rate(cosine)
         return Verdict(cosine >= self.threshold, cosine, self.threshold, *rates)
