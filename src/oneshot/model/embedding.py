@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oneshot.model.network import SiameseNetwork
@@ -27,9 +27,14 @@ def embed(network: SiameseNetwork, images: Tensor, tta: str = "none", batch: int
     vectors = []
     # A core's cache holds what 100 images become, which saves a fifth of the time; other devices want more at once.
     for chunk in images.split(batch or (100 if images.device.type == "cpu" else 1000)):
-        vector = torch.stack([network(view) for view in _views(chunk, tta)]).sum(0)
-        vectors.append((F.normalize(vector, dim=1) if tta != "none" else vector).cpu())
+        vectors.append(embed_views(network, chunk, tta).cpu())
     return torch.cat(vectors)
+
+
+def embed_views(network: nn.Module, images: Tensor, tta: str) -> Tensor:
+    """What `embed` does to a batch, and no more."""
+    vectors = torch.stack([network(view) for view in _views(images, tta)]).sum(0)
+    return F.normalize(vectors, dim=1) if tta != "none" else vectors
 
 
 def _views(images: Tensor, tta: str) -> Iterator[Tensor]:

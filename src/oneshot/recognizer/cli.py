@@ -20,7 +20,8 @@ from oneshot.common.errors import UserError, printable
 from oneshot.common.files import write_bytes, write_text
 from oneshot.common.stage import Parser, run_stage
 from oneshot.recognizer.gallery import Gallery, gallery_pictures
-from oneshot.recognizer.recognizer import Recognizer
+from oneshot.recognizer.onnx_file import run_export
+from oneshot.recognizer.recognizer import Recognizer, Verdict
 from oneshot.sources.pictures import find_pictures
 
 SAME, DIFFERENT, FAILED = 0, 1, 2
@@ -32,6 +33,8 @@ Recognise things from one picture, with a network that never saw their class in 
   oneshot enroll known/ --gallery known.safetensors    remember classes: known/cup/1.jpg, known/pen/1.jpg, ...
   oneshot classify new/*.jpg --gallery known.safetensors    what does each picture show, of these?
   oneshot embed new/ --output vectors.npy      the vectors themselves, a row a picture
+  oneshot export --onnx meta.onnx              the network as a file that runs without PyTorch
+  oneshot page                                 compare and name pictures in the browser
 
 A picture is a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM or AVIF; its central square is looked at, in 32 x 32 pixels.
 So the thing should fill the picture, as in CIFAR-100, which the networks were trained on."""
@@ -60,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
         "--model": {"default": "meta", "help": "classic, meta, or the path of a model file (default: meta)"},
         "--gallery": {"metavar": "FILE", "default": "gallery.safetensors", "help": "default: gallery.safetensors"},
         "--json": {"action": "store_true", "help": "print JSON"},
+        "--port": {"type": int, "default": 0, "help": "of 127.0.0.1 (default: a free one)"},
+        "--no-browser": {"dest": "browser", "action": "store_false", "help": "print the address, and no more"},
+        "--onnx": {"metavar": "FILE", "required": True, "help": "where to, a new file"},
         "--output": {"metavar": "FILE", "default": "vectors.npy", "help": "where to (default: vectors.npy)"},
     }
     top = Parser("oneshot", description=ABOUT, epilog=CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -69,8 +75,10 @@ def parser() -> argparse.ArgumentParser:
         ("enroll", run_enroll, "remember classes from one or a few pictures of each", "folder --gallery"),
         ("classify", run_classify, "name what pictures show, of the enrolled classes", "pictures --gallery --json"),
         ("embed", run_embed, "write the vectors of pictures as npy, their paths beside them", "pictures --output"),
+        ("export", run_export, "write a network in ONNX, which runs without PyTorch", "--onnx"),
+        ("page", run_page, "open a page in the browser that compares and names pictures", "--port --no-browser"),
     ):
-        command = commands.add_parser(name, help=words, description=f"{words.capitalize()}.", epilog=CODES)
+        command = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.", epilog=CODES)
         for option in (*own.split(), "--model"):
             command.add_argument(option, **options[option])
         command.set_defaults(run=run)
@@ -83,13 +91,18 @@ def run_verify(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(verdict)))
     else:
-        print(
-            f"{'same class' if verdict.same else 'different classes'}: similarity {verdict.similarity:.3f}, "
-            f"{'at least' if verdict.same else 'below'} the threshold {verdict.threshold:.3f}\n"
-            f"{_percent(verdict.share_as_similar)} of pairs of different unseen classes are at least this alike, "
-            f"and {_percent(verdict.false_positive_rate)} reach the threshold."
-        )
+        print(told(verdict))
     return SAME if verdict.same else DIFFERENT
+
+
+def told(verdict: Verdict) -> str:
+    """A verdict in two lines."""
+    return (
+        f"{'same class' if verdict.same else 'different classes'}: similarity {verdict.similarity:.3f}, "
+        f"{'at least' if verdict.same else 'below'} the threshold {verdict.threshold:.3f}\n"
+        f"{_percent(verdict.share_as_similar)} of pairs of different unseen classes are at least this alike, "
+        f"and {_percent(verdict.false_positive_rate)} reach the threshold."
+    )
 
 
 def _percent(share: float) -> str:
@@ -152,6 +165,15 @@ def run_embed(options: argparse.Namespace) -> int:
     write_text(names, "".join(f"{printable(path)}\n" for path in paths))
     print(f"{output}: {len(vectors)} vectors; {names}: their pictures")
     return FAILED if failed else 0
+
+
+def run_page(options: argparse.Namespace) -> int:
+    """`oneshot page`."""
+    try:
+        from oneshot.recognizer.page import serve
+    except ImportError:
+        raise UserError("oneshot page needs the extra `page`: pip install 'oneshot[page]'") from None
+    return serve(options)
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:

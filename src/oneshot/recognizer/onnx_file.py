@@ -1,0 +1,61 @@
+"""A trained network as one file in ONNX, which runs without PyTorch: pictures of 8 bits to unit vectors."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+import torch
+from torch import Tensor, nn
+
+from oneshot.common.errors import UserError
+from oneshot.common.files import write_bytes
+from oneshot.model.embedding import embed_views
+from oneshot.recognizer.recognizer import Recognizer
+
+OPSET = 18  # the first that resizes as one of the views needs it
+
+
+class Embedder(nn.Module):
+    """Images (N, C, side, side) of uint8 to what `Recognizer` gives for them, unit vectors (N, D) float32."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        super().__init__()
+        self.network, self.tta = recognizer.network, recognizer.tta
+
+    def forward(self, images: Tensor) -> Tensor:
+        return embed_views(self.network, images, self.tta)
+
+
+def onnx_file(recognizer: Recognizer) -> bytes:
+    """The content of the file: `images` in, `vectors` out, of any N; in its metadata all that the model file says.
+
+    There, text is as it is, all else is JSON. The same versions of the packages give the same bytes.
+    """
+    try:
+        from onnx_ir.passes.common import ClearMetadataAndDocStringPass  # comes with onnxscript
+    except ImportError:
+        raise UserError("oneshot export --onnx needs the extra `onnx`: pip install 'oneshot[onnx]'") from None
+    images = torch.zeros(2, recognizer.channels, recognizer.side, recognizer.side, dtype=torch.uint8)
+    program = torch.onnx.export(
+        Embedder(recognizer).eval(), (images,), dynamo=True, opset_version=OPSET, verbose=False,
+        input_names=["images"], output_names=["vectors"], dynamic_shapes=({0: torch.export.Dim("N")},),
+    )  # fmt: skip
+    assert program is not None
+    ClearMetadataAndDocStringPass()(program.model)  # lines of code, and where they lie on this machine
+    for key, value in (recognizer.about | {"network": recognizer.path.stem, "license": "MIT"}).items():
+        program.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
+    return program.model_proto.SerializeToString()
+
+
+def run_export(options: argparse.Namespace) -> None:
+    """`oneshot export`: a file that is there is not overwritten."""
+    if not options.onnx.endswith(".onnx"):
+        raise UserError(f"--onnx: found {options.onnx!r}; must end in .onnx")
+    if os.path.lexists(options.onnx):
+        raise UserError(f"{options.onnx}: is there already; remove it, or choose another --onnx")
+    recognizer = Recognizer(options.model)
+    write_bytes(options.onnx, onnx_file(recognizer))
+    shape = f"{recognizer.channels}, {recognizer.side}, {recognizer.side}"
+    print(f"{options.onnx}: images (N, {shape}) uint8 to vectors (N, {recognizer.network.dimensions}) float32")
