@@ -33,9 +33,14 @@ def port() -> Iterator[int]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as server:
         assert server.stdout and server.stderr
         address = server.stdout.readline()
-        yield int(address.partition("127.0.0.1:")[2].partition("/")[0])
-        server.send_signal(signal.SIGINT)
-        assert (server.wait(60), server.stdout.read(), server.stderr.read()) == (0, "", "")
+        port = int(address.partition("127.0.0.1:")[2].partition("/")[0])
+        yield port
+        with socket.create_connection(("127.0.0.1", port)) as unfinished:
+            head = f"POST /embed?name=x HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: {OWN.format(port=port)}\r\n"
+            unfinished.sendall(f"{head}Content-Length: 9\r\n\r\nabc".encode())
+            assert answer(port, "/")[0] == 200
+            server.send_signal(signal.SIGINT)
+            assert (server.wait(60), server.stdout.read(), server.stderr.read()) == (0, "", "")
 
 
 def answer(port: int, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str, http.client.HTTPMessage]:
@@ -61,6 +66,7 @@ def test_vectors_and_verdicts_are_those_of_the_recognizer(port):
     (match,) = json.loads(answer(port, "/classify", json.dumps(asked).encode())[1])
     assert match["nearest"] == "wolf" and match["rows"] == [0, 1]
     assert match["score"] == pytest.approx(match["cosines"][0]) == pytest.approx(verdict.similarity)
+    assert answer(port, "/verify", b"odd")[:2] == (400, "JSONDecodeError: Expecting value: line 1 column 1 (char 0)")
 
 
 def test_what_no_picture_is_gets_the_words_of_the_command_line_and_its_own_name(port, tmp_path, capsys):

@@ -9,6 +9,7 @@ import argparse
 import base64
 import contextlib
 import hashlib
+import logging
 import re
 import socket
 import tempfile
@@ -54,7 +55,7 @@ def serve(options: argparse.Namespace) -> int:
             threading.Thread(target=webbrowser.open, args=[f"http://{HOST}:{port}/"], daemon=True).start()
         config = uvicorn.Config(
             _Guard(_app(recognizer), port), headers=_headers(), server_header=False, proxy_headers=False, ws="none",
-            lifespan="off", log_config=None, timeout_graceful_shutdown=1,
+            lifespan="off", log_config=None, log_level=logging.CRITICAL + 1, timeout_graceful_shutdown=1,
         )  # fmt: skip
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
@@ -134,7 +135,8 @@ def _app(recognizer: Recognizer) -> Starlette:
         return values.reshape(len(texts), recognizer.network.dimensions)
 
     def refusal(request: Request, error: Exception) -> Response:
-        return PlainTextResponse(printable(error), 400)
+        words = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return PlainTextResponse(printable(words), 400)
 
     routes = [
         Route("/", page),
@@ -142,5 +144,4 @@ def _app(recognizer: Recognizer) -> Starlette:
         Route("/verify", verify, methods=["POST"]),
         Route("/classify", classify, methods=["POST"]),
     ]
-    handlers = {UserError: refusal, OSError: refusal}
-    return Starlette(routes=routes, exception_handlers=handlers, max_body_size=MOST_BYTES)
+    return Starlette(routes=routes, exception_handlers={Exception: refusal}, max_body_size=MOST_BYTES)
