@@ -105,9 +105,9 @@ def test_seeds_are_averaged_with_students_interval(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("gaps", "words"),
     [
-        ((0.01, 0.02, 0.015), "better. Triplet accuracy, meta - classic: 1.50 ± 1.24"),
-        ((-0.003, -0.0031, -0.0029), "worse than classic training, and equivalent"),
-        ((0.001, -0.001, 0), "equivalent"),
+        ((0.01, 0.02, 0.015), "Reptile is better than classic training. Triplet accuracy, meta - classic: 1.50 ± 1.24"),
+        ((-0.003, -0.0031, -0.0029), "Reptile is worse than classic training, and equivalent to it. "),
+        ((0.001, -0.001, 0), "Reptile is equivalent to it. "),
         ((0.02, -0.02, 0), "not decided"),
     ],
 )
@@ -116,7 +116,7 @@ def test_the_outcome_over_folds_is_called_as_its_rules_say(tmp_path: Path, gaps:
     for fold, gap in enumerate(gaps, 1):
         add_study(folder, f"fold_{fold}", details(0.8 + fold / 100), details(0.8 + fold / 100 + gap))
     summary = part("folds", Record(folder))
-    assert f"Reptile is {words}" in summary and "over 3 folds" in summary
+    assert f"Outcome: {words}" in summary and "over 3 folds" in summary
     assert "| lost by the calibrated threshold |  | 5.00 | 5.00 |  |" in summary
     assert "Hardest classes, triplet accuracy: worm 89.00" in summary
     assert "standard deviation of 1.00 points" in summary

@@ -42,7 +42,7 @@ def summary(record: Record) -> str:
     rows.insert(measured.index("binary") + 1, ["lost by the calibrated threshold", "", *cells, ""])
     classes = sorted(_classes(runs), key=lambda row: row[1] + row[2])
     ends = [
-        ", ".join(f"{name} {percent((classic + meta) / 2)}" for name, classic, meta in part)
+        ", ".join(f"{name.replace('_', ' ')} {percent((classic + meta) / 2)}" for name, classic, meta in part)
         for part in (classes[:EXTREMES], classes[: -EXTREMES - 1 : -1])
     ]
     means = [headlines(run["classic"])["triplet"] for run in runs]
@@ -61,12 +61,11 @@ def outcome(runs: list[Study]) -> str:
     """A sentence: the difference of triplet accuracy, its interval over folds, and what that is called."""
     gap, half = interval(_gaps(runs))
     assert half is not None
-    called = ["better"] * (gap - half > 0) + ["worse"] * (gap + half < 0)
-    called += ["equivalent"] * (abs(gap) + half < MARGIN)
-    words = " than classic training, and ".join(called) if called else "not decided"
+    called = ["better than classic training"] * (gap - half > 0) + ["worse than classic training"] * (gap + half < 0)
+    called += ["equivalent to it"] * (abs(gap) + half < MARGIN)
     return (
-        f"Outcome: Reptile is {words}. Triplet accuracy, meta - classic: {percent(gap)} ± {percent(half)} points "
-        f"over {len(runs)} folds; the margin is {percent(MARGIN)}."
+        f"Outcome: {'Reptile is ' + ', and '.join(called) if called else 'not decided'}. Triplet accuracy, "
+        f"meta - classic: {percent(gap)} ± {percent(half)} points over {len(runs)} folds; margin {percent(MARGIN)}."
     )
 
 
@@ -82,7 +81,7 @@ def draw(record: Record, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(12, 4.6))
     figure.suptitle(f"Reptile beside classic training: {len(gaps)} classes, each unseen in one of {len(runs)} folds")
     axes.bar(np.arange(len(gaps)), gaps, color=[COLOURS["meta" if gap > 0 else "classic"] for gap in gaps])
-    axes.axhspan(middle - half, middle + half, color="black", alpha=0.25, label="mean, 95 % interval over folds")
+    axes.axhspan(middle - half, middle + half, color="black", alpha=0.25, zorder=0, label="mean, 95 % over folds")
     axes.axhline(0, color="grey", linewidth=1)
     axes.set(ylabel="triplet accuracy,\nmeta - classic, in points", xlabel="classes, sorted", xticks=[])
     axes.legend(loc="upper left")
