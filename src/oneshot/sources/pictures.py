@@ -1,4 +1,4 @@
-"""Pictures from files: common formats, any size, upright, decoded under limits of pixels, memory and time."""
+"""Pictures from files or memory: common formats, any size, upright, decoded under limits of pixels, memory and time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from pydantic import Field
 from oneshot.common.errors import UserError, printable
 from oneshot.common.files import check_file
 from oneshot.common.params import Int
+from oneshot.common.schema import shown
 
+Picture = str | Path | Image.Image | np.ndarray  # a path, or what is in memory: uint8 (H, W[, 3 or 4])
 Side = Annotated[Int, Field(ge=8, le=512)]  # of the square that is read from a picture, in pixels
 
 # Told by content. None of their readers starts another program or unpacks into more than the header says.
@@ -40,17 +42,17 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata in a picture 
 _large = threading.Lock()
 
 
-def read_pictures(paths: Iterable[Path], side: int, channels: int = 3) -> Iterator[np.ndarray | UserError]:
+def read_pictures(pictures: Iterable[Picture], side: int, channels: int = 3) -> Iterator[np.ndarray | UserError]:
     """`read_picture` of each, several at once; in place of one that cannot be read, the error that names it."""
 
-    def read(path: Path) -> np.ndarray | UserError:
+    def read(picture: Picture) -> np.ndarray | UserError:
         try:
-            return read_picture(path, side, channels)
+            return read_picture(picture, side, channels)
         except UserError as error:
             return UserError(*error.args)  # that one holds on to its frames, and so to pictures
 
     with ThreadPoolExecutor(THREADS) as pool:
-        yield from pool.map(read, paths)
+        yield from pool.map(read, pictures)
 
 
 def whole(image: np.ndarray | UserError) -> np.ndarray:
@@ -60,32 +62,36 @@ def whole(image: np.ndarray | UserError) -> np.ndarray:
     return image
 
 
-def read_picture(path: str | Path, side: int, channels: int = 3) -> np.ndarray:
+def read_picture(picture: Picture, side: int, channels: int = 3) -> np.ndarray:
     """A picture as the networks take it: (side, side, channels) uint8, channels 1 or 3.
 
     Turned upright as its EXIF data says, cut to its central square, resized, laid on white where it is transparent.
     Greys of 16 bits are divided by 257. Other numbers above 8 bits are refused: no rule says what they mean.
     """
+    name = str(picture) if isinstance(picture, str | Path) else "picture in memory"
     try:
-        check_file(path, "name a picture", MOST_BYTES)
-        with _Reader(path) as file:
-            image = Image.open(file, formats=FORMATS)
-            pixels = image.width * image.height
-            if pixels > MOST_PIXELS:
-                raise UserError(f"{path}: {image.width} x {image.height} pixels; must be at most {MOST_PIXELS} in all")
-            with _large if pixels > LARGE else contextlib.nullcontext(), contextlib.closing(image):
-                return _square(image, path, side, channels)
+        if isinstance(picture, Image.Image):
+            return _square(picture, name, side, channels, copy=True)
+        if isinstance(picture, np.ndarray):
+            if picture.dtype == np.uint8 and picture.size and (picture.ndim == 2 or picture.shape[2:] in ((3,), (4,))):
+                return _square(Image.fromarray(picture), name, side, channels)
+            raise UserError(f"{name}: found {picture.dtype} of shape {picture.shape}; must be uint8 (H, W[, 3 or 4])")
+        if not isinstance(picture, str | Path):
+            raise UserError(f"{name}: found {shown(picture)}; must be a path, a PIL image or an array")
+        check_file(picture, "name a picture", MOST_BYTES)
+        with _Reader(picture) as file, contextlib.closing(Image.open(file, formats=FORMATS)) as image:
+            return _square(image, name, side, channels)
     except UserError:
         raise
     except UnidentifiedImageError:
-        head = Path(path).read_bytes()[:64]
-        kind = next((f"{name}, " for magic, name in OTHERS.items() if magic in head), "")
-        raise UserError(f"{path}: not a picture that can be read ({kind}none of {', '.join(FORMATS)})") from None
+        head = Path(name).read_bytes()[:64]
+        kind = next((f"{words}, " for magic, words in OTHERS.items() if magic in head), "")
+        raise UserError(f"{name}: not a picture that can be read ({kind}none of {', '.join(FORMATS)})") from None
     except Exception as error:  # Pillow's readers raise nearly every kind for a broken file
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         if isinstance(error, MemoryError) or "out of memory" in reason or "allocate memory" in reason:
-            raise UserError(f"{path}: out of memory; close other programs, or make it smaller") from None
-        raise UserError(f"{path}: not a picture that can be read ({reason})") from None
+            raise UserError(f"{name}: out of memory; close other programs, or make it smaller") from None
+        raise UserError(f"{name}: not a picture that can be read ({reason})") from None
 
 
 def find_pictures(folder: str | Path) -> list[Path]:
@@ -135,19 +141,25 @@ class _Reader(io.FileIO):
         return super().read(size)
 
 
-def _square(image: Image.Image, path: str | Path, side: int, channels: int) -> np.ndarray:
+def _square(image: Image.Image, name: str, side: int, channels: int, copy: bool = False) -> np.ndarray:
     """What `read_picture` returns, of an open picture. As few copies of it in full as can be are made."""
-    image.draft("RGB", (2 * side, 2 * side))  # JPEG decodes small at once, unless the size is less
-    ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
-        values = np.asarray(image)
-        grey = (values // 257).astype(np.uint8)
-        grey[values == image.info.get("transparency", -1)] = 255
-        image = Image.fromarray(grey)
-    if image.mode.startswith(("I", "F")):
-        raise UserError(f"{path}: has numbers of 32 bits or fractions; save it with 8 or 16 bits a channel")
-    mode = "RGBA" if image.has_transparency_data else "RGB"
-    square = ImageOps.fit(image if image.mode == mode else image.convert(mode), (side, side), Image.Resampling.LANCZOS)
-    if mode == "RGBA":
-        square = Image.alpha_composite(Image.new("RGBA", square.size, "white"), square)
-    return np.asarray(square.convert("L" if channels == 1 else "RGB")).reshape(side, side, channels)
+    pixels = image.width * image.height
+    if pixels > MOST_PIXELS:
+        raise UserError(f"{name}: {image.width} x {image.height} pixels; must be at most {MOST_PIXELS} in all")
+    with _large if pixels > LARGE else contextlib.nullcontext():
+        image = image.copy() if copy else image  # what follows changes it
+        image.draft("RGB", (2 * side, 2 * side))  # JPEG decodes small at once, unless the size is less
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
+            values = np.asarray(image)
+            grey = (values // 257).astype(np.uint8)
+            grey[values == image.info.get("transparency", -1)] = 255
+            image = Image.fromarray(grey)
+        if image.mode.startswith(("I", "F")):
+            raise UserError(f"{name}: has numbers of 32 bits or fractions; save it with 8 or 16 bits a channel")
+        mode = "RGBA" if image.has_transparency_data else "RGB"
+        image = image if image.mode == mode else image.convert(mode)
+        square = ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
+        if mode == "RGBA":
+            square = Image.alpha_composite(Image.new("RGBA", square.size, "white"), square)
+        return np.asarray(square.convert("L" if channels == 1 else "RGB")).reshape(side, side, channels)
