@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +18,8 @@ from oneshot.common.errors import UserError, printable
 from oneshot.common.params import Count, StageParams
 from oneshot.model.model_file import open_tensors, save_tensors
 from oneshot.sources.pictures import find_classes, find_pictures
+
+BLOCK = 2**22  # similarities computed at a time: 16 MiB
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,47 @@ class Gallery:
         # Ranked by prototypes, as evaluation does; means of few pictures are longer, and would win too often. The mean
         # cosine is what compares with a threshold of pairs.
         prototypes = self.means / np.maximum(np.linalg.norm(self.means, axis=1, keepdims=True), 1e-12)
-        found = []
-        for place, scores in zip((vectors @ prototypes.T).argmax(axis=1), vectors @ self.means.T, strict=True):
-            nearest, score = self.names[int(place)], float(scores[place])
-            found.append(Match(nearest if score >= threshold else None, score, nearest))
+        found: list[Match] = []
+        size = max(1, BLOCK // len(self.names))
+        for block in (vectors[first : first + size] for first in range(0, len(vectors), size)):
+            places = (block @ prototypes.T).argmax(axis=1)
+            scores = np.einsum("pd,pd->p", block, self.means[places])
+            for nearest, score in zip((self.names[place] for place in places), scores.tolist(), strict=True):
+                found.append(Match(nearest if score >= threshold else None, score, nearest))
         return found
+
+    def joined(self, other: Gallery) -> Gallery:
+        """This gallery and another by the same network; a class in both has the pictures of both."""
+        if (self.network, self.means.shape[1]) != (other.network, other.means.shape[1]):
+            raise UserError("galleries: made with different networks; enroll again with one of them")
+        places = {name: place for place, name in enumerate(dict.fromkeys(self.names + other.names))}
+        sums, counts = np.zeros((len(places), self.means.shape[1])), np.zeros(len(places), dtype=np.int64)
+        for part in (self, other):
+            rows = [places[name] for name in part.names]
+            np.add.at(sums, rows, part.counts[:, None] * part.means)
+            np.add.at(counts, rows, part.counts)
+        return Gallery(list(places), (sums / counts[:, None]).astype(np.float32), counts, self.network)
+
+    def without(self, name: str) -> Gallery:
+        """This gallery without a class, which may not be the last."""
+        place = self._place(name)
+        if len(self.names) == 1:
+            raise UserError(f"{name}: is the only class; remove the gallery's file instead")
+        names, means = [*self.names[:place], *self.names[place + 1 :]], np.delete(self.means, place, axis=0)
+        return replace(self, names=names, means=means, counts=np.delete(self.counts, place))
+
+    def renamed(self, old: str, new: str) -> Gallery:
+        """This gallery with another name for a class, which no other class may have."""
+        place = self._place(old)
+        if new in (*self.names, ""):
+            raise UserError(f"new name: found {new!r}; must be one that no class has")
+        return replace(self, names=[*self.names[:place], new, *self.names[place + 1 :]])
+
+    def _place(self, name: str) -> int:
+        if name not in self.names:
+            known = ", ".join(self.names[:9]) + (", ..." if len(self.names) > 9 else "")
+            raise UserError(f"{name}: no such class; there are {known}")
+        return self.names.index(name)
 
     def save(self, path: str | Path) -> None:
         """Write the gallery: the same bytes for the same classes."""
