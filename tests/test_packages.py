@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "evaluation": "hardware data model adaptation",
     "report": "data model evaluation",
     "record": "data evaluation report params recognizer sources",
-    "recognizer": "sources model",
+    "recognizer": "evaluation model sources",
 }
 SOURCE = ROOT / "src/oneshot"
 

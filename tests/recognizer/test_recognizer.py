@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from helpers import ANY_JSON, ROOT, damaged, fuzz, raising, refusal, taken_or_named
+from helpers import ANY_JSON, ROOT, damaged, fuzz, raising, refusal, taken_or_named, unit_vectors
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
@@ -25,59 +25,9 @@ from safetensors.torch import load_file
 from oneshot.common.errors import UserError
 from oneshot.model.embedding import embed
 from oneshot.model.model_file import load_model, save_model
-from oneshot.model.network import SiameseNetwork
 from oneshot.recognizer import Gallery, Recognizer, cli
 from oneshot.recognizer.recognizer import model_path
-from oneshot.report.model_card import about_model
 from oneshot.sources.pictures import read_picture
-
-THRESHOLD = 0.97
-ROC = [{"threshold": t, "fpr": f} for t, f in ((0.99, 0.1), (0.97, 0.2), (0.5, 0.6), (-1.0, 1.0))]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network with random weights: it tells plain colours from patterns well enough."""
-    torch.manual_seed(0)
-    network = SiameseNetwork(4, [4, 8, 16], 1, 1, True, mean=[120.0] * 3, std=[60.0] * 3)
-    network(torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8))  # statistics of batch norm
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    about = {"method": "meta", "images": 1, "image_size": 16, "seen_classes": ["a", "b"]}
-    save_model(path, network, about_model(about, THRESHOLD, ROC, tta="flip"), half=True)
-    return path
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders red, stripes and noise, of three pictures each, of different sizes and formats."""
-    root, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    for number, suffix in enumerate(("png", "jpg", "webp")):
-        side = 16 * (number + 1)
-        red = np.tile([220.0 - 5 * number, 10, 10], (side, side, 1))
-        stripes = np.where(np.arange(side)[:, None, None] // (side // 4) % 2 > 0, 250, 5) + np.zeros((side, side, 3))
-        noise = np.kron(random.integers(0, 256, (4, 4, 3)), np.ones((side // 4, side // 4, 1)))
-        for name, values in (("red", red), ("stripes", stripes), ("noise", noise)):
-            (root / name).mkdir(exist_ok=True)
-            Image.fromarray(values.astype(np.uint8)).save(root / name / f"{number}.{suffix}")
-    return root
-
-
-@pytest.fixture(scope="module")
-def recognizer(model):
-    return Recognizer(model)
-
-
-@pytest.fixture
-def run(capsys, model):
-    """The command line, with this network or another: exit code and both outputs."""
-
-    def command(*arguments, model=model):
-        with pytest.raises(SystemExit) as caught:
-            cli.main([*map(str, arguments), "--model", str(model)])
-        out, err = capsys.readouterr()
-        return int(caught.value.code or 0), out, err
-
-    return command
 
 
 def gallery_of_two(path):
@@ -102,7 +52,7 @@ def test_a_verdict_is_the_cosine_beside_the_threshold(recognizer, pictures):
     same, different = recognizer.verify(one, two), recognizer.verify(one, other)
     assert same.same and same.similarity == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-6)
     assert not different.same and different.similarity == pytest.approx(float(vectors[0] @ vectors[2]), abs=1e-6)
-    assert (same.threshold, same.false_positive_rate) == (THRESHOLD, pytest.approx(0.2))
+    assert (same.threshold, same.false_positive_rate) == (0.97, pytest.approx(0.2))
     for cosine, rate in ((0.97, 0.2), (0.98, 0.15), (0.735, 0.4), (-1, 1.0), (0.995, 0.1)):  # from the ROC curve
         assert recognizer.false_positive_rate(cosine) == pytest.approx(rate)
 
@@ -124,8 +74,71 @@ def test_the_nearest_prototype_wins_however_many_pictures_it_is_of():
     east, north, south = *np.eye(16, dtype=np.float32)[:2], -np.eye(16, dtype=np.float32)[1]
     spread = np.stack([0.6 * east + 0.8 * north, 0.6 * east + 0.8 * south])  # its mean lies due east, and is short
     vectors = np.stack([spread[0], 0.8 * east + 0.6 * north, spread[1]])
-    (match,) = Gallery.of(["many", "one", "many"], vectors, "0").match(east[None], THRESHOLD)
+    (match,) = Gallery.of(["many", "one", "many"], vectors, "0").match(east[None], 0.97)
     assert match.nearest == "many" and match.score == pytest.approx(0.6)
+
+
+def test_many_pictures_of_many_classes_are_matched_as_one_by_one(monkeypatch):
+    monkeypatch.setattr("oneshot.recognizer.gallery.BLOCK", 100)  # a few pictures at a time
+    vectors = unit_vectors(200).numpy()
+    gallery = Gallery.of([str(row % 30) for row in range(150)], vectors[:150], "0")
+    for query, match in zip(vectors[150:], gallery.match(vectors[150:], 0.4), strict=True):
+        cosines = {name: [float(query @ vectors[row]) for row in range(int(name), 150, 30)] for name in gallery.names}
+        nearest = max(
+            cosines, key=lambda name: np.mean(cosines[name]) / np.linalg.norm(vectors[int(name) : 150 : 30].mean(0))
+        )
+        assert match.nearest == nearest and match.score == pytest.approx(np.mean(cosines[nearest]), abs=1e-6)
+        assert match.name == (nearest if match.score >= 0.4 else None)
+
+
+def test_a_gallery_that_grew_is_the_one_of_all_pictures():
+    vectors, names = unit_vectors(40).numpy(), [str(row % 7) for row in range(40)]
+    whole, grown = Gallery.of(names, vectors, "0"), Gallery.of(names[:5], vectors[:5], "0")
+    for rows in (slice(5, 12), slice(12, 40)):
+        grown = grown.joined(Gallery.of(names[rows], vectors[rows], "0"))
+    other = Gallery.of(["odd", *names], vectors[[0, *range(40)]], "0").without("odd").renamed("6", "x")
+    for gallery in (grown, other.renamed("x", "6")):
+        assert gallery.names == whole.names and gallery.counts.tolist() == whole.counts.tolist()
+        np.testing.assert_allclose(gallery.means, whole.means, atol=1e-6)
+    assert "different networks" in refusal(whole.joined, Gallery.of(names, vectors, "1"))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_pictures_in_memory_are_as_those_in_files(recognizer, tmp_path, mode):
+    values = np.random.default_rng(0).integers(0, 256, (20, 30, len(mode)), dtype=np.uint8).squeeze()
+    image, turned = Image.fromarray(values), Image.Exif()
+    turned[0x0112] = 6
+    image.save(tmp_path / "a.png", exif=turned)
+    Image.fromarray(np.rot90(values, -1)).save(tmp_path / "b.png")
+    opened = Image.open(tmp_path / "a.png")
+    vectors = recognizer.embed([tmp_path / "a.png", opened, np.rot90(values, -1), str(tmp_path / "b.png")])
+    assert (vectors == vectors[0]).all() and (recognizer.embed(image) != vectors[0]).any()
+    assert opened.size == (30, 20) and np.allclose(recognizer.embed(opened), vectors[:1], atol=1e-6)  # not changed
+    classes = {"a": opened, "b": [values, tmp_path / "b.png"]}
+    gallery = recognizer.enroll(classes)
+    assert gallery.names == ["a", "b"] and gallery.counts.tolist() == [1, 2]
+    np.testing.assert_allclose(gallery.means[1], recognizer.embed(classes["b"]).mean(axis=0), atol=1e-6)
+    assert recognizer.verify(values, image).similarity == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        (np.zeros((4, 4)), "found float64 of shape (4, 4); must be uint8"),
+        (np.zeros((4, 4, 2), np.uint8), "found uint8 of shape (4, 4, 2)"),
+        (np.zeros((0, 4), np.uint8), "of shape (0, 4)"),
+        (np.zeros((1, 9), np.uint8)[0], "of shape (9,)"),
+        ([None], "found None; must be a path, a PIL image or an array"),
+        (Image.new("F", (9, 9)), "numbers of 32 bits or fractions"),
+    ],
+)
+def test_what_is_no_picture_in_memory_is_named(recognizer, odd, why):
+    assert why in refusal(recognizer.embed, odd)
+
+
+@pytest.mark.parametrize(("classes", "why"), [({}, "classes: has no pictures"), ({"a": []}, "a: has no pictures")])
+def test_classes_without_pictures_are_named(recognizer, classes, why):
+    assert refusal(recognizer.enroll, classes) == why
 
 
 def test_single_pictures_are_classes_named_as_they_are_and_what_is_like_none_is_unknown(recognizer, pictures, tmp_path):
@@ -134,7 +147,7 @@ def test_single_pictures_are_classes_named_as_they_are_and_what_is_like_none_is_
     gallery = recognizer.enroll(tmp_path)
     assert gallery.names == ["cup", "tin"] and gallery.counts.tolist() == [2, 1]
     (match,) = recognizer.classify([pictures / "stripes/0.png"], gallery)
-    assert match.name is None and match.nearest in gallery.names and match.score < THRESHOLD
+    assert match.name is None and match.nearest in gallery.names and match.score < recognizer.threshold
 
 
 @fuzz(200, data=st.data())
@@ -164,9 +177,15 @@ def test_verify_prints_and_exits_for_scripts(run, pictures):
 
 def test_enroll_and_classify(run, pictures, tmp_path):
     gallery = ("--gallery", tmp_path / "known")
-    for _ in range(2):  # a gallery is replaced by a new one
-        code, out, _ = run("enroll", pictures, *gallery)
+    run("enroll", pictures, *gallery)
+    for more, count in (((), 6), (("--new",), 3)):  # it grows, or is replaced
+        code, out, _ = run("enroll", pictures, *gallery, *more)
         assert code == 0 and "3 classes" in out and "red (3)" in out
+        code, out, _ = run("gallery", *gallery, "--json", model=None)
+        assert code == 0 and json.loads(out) == dict.fromkeys(["noise", "red", "stripes"], count)
+    code, out, _ = run("gallery", *gallery, "--remove", "noise", "stripes", "--rename", "red", "rot", model=None)
+    assert code == 0 and out.split() == ["3", "rot"]
+    run("enroll", pictures, *gallery, "--new")
     code, out, err = run("classify", pictures / "red", f"{pictures}/str*/*.png", f"{pictures}/noi*", *gallery)
     assert code == 0 and [line.split()[-1] for line in out.splitlines()] == ["red"] * 3 + ["stripes"] + ["noise"] * 3
     assert "unknown below 0.970" in err
@@ -186,16 +205,36 @@ def test_broken_pictures_are_named_skipped_and_counted(run, pictures, tmp_path):
     assert np.load(tmp_path / "v.npy").shape == (9, 16) and len((tmp_path / "v.txt").read_text().splitlines()) == 9
 
 
-def test_mistakes_end_in_one_line(run, pictures, tmp_path):
+def test_mistakes_end_in_one_line(run, recognizer, pictures, tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("file", "notes.txt", "mine.npy"):
         (tmp_path / name).write_text("mine")
     gallery_of_two(tmp_path / "other")
+    Gallery.of(["a"], recognizer.embed(pictures / "red/0.png"), recognizer.name).save(tmp_path / "mine")
+    threshold = {"network": "0", "threshold": 0.5, "roc": {"threshold": [0.5], "fpr": [0.1]}}
+    (tmp_path / "other.json").write_text(json.dumps(threshold))
+    mine, verify = ("--gallery", tmp_path / "mine"), ("verify", *[pictures / "red/0.png"] * 2, "--threshold")
     for arguments, why in (
         (("enroll", tmp_path / "gone"), "no such folder"),
         (("enroll", tmp_path / "empty"), "holds no pictures"),
         (("classify", pictures, "--gallery", tmp_path / "gone"), "not found; `oneshot enroll FOLDER --gallery"),
         (("classify", pictures, "--gallery", tmp_path / "other"), "another network"),
+        (("enroll", pictures, "--gallery", tmp_path / "other"), "another network"),
+        (("gallery", *mine, "--remove", "b"), "b: no such class; there are a"),
+        (("gallery", *mine, "--remove", "a"), "a: is the only class"),
+        (("gallery", *mine, "--rename", "a", "a"), "new name: found 'a'; must be one that no class has"),
+        (("gallery", "--gallery", tmp_path / "notes.txt"), "not a gallery"),
+        ((*verify, "nan"), "threshold: found nan; must be in -1..1"),
+        ((*verify, tmp_path / "gone.json"), "gone.json: not found; make it by `oneshot calibrate FOLDER`"),
+        ((*verify, tmp_path / "other.json"), "other.json: of another network"),
+        ((*verify, tmp_path / "notes.txt"), "notes.txt: not valid JSON"),
+        (("classify", pictures, *mine, "--false-alarms", 2), "false alarms: found 2.0; must be above 0 and below 1"),
+        (("classify", pictures, *mine, "--false-alarms", 0.1, "--threshold", 0), "must be a file, or absent"),
+        (("evaluate", pictures / "red"), "red: found 0 classes of two or more pictures"),
+        (("evaluate", tmp_path / "empty"), "holds no pictures"),
+        (("calibrate", pictures, "--fpr", 0), "--fpr: found 0.0; must be above 0 and below 1"),
+        (("calibrate", pictures, "--output", tmp_path / "notes.txt"), "notes.txt: not valid JSON"),
+        (("calibrate", pictures, "--plot", tmp_path / "file"), "must end in .svg or .png"),
         (("embed", f"{tmp_path}/*.none"), "no pictures there"),
         (("embed", tmp_path / "empty"), "no pictures there"),
         (("embed", pictures, "--output", ""), "--output: found ''; must end in .npy"),
@@ -207,8 +246,8 @@ def test_mistakes_end_in_one_line(run, pictures, tmp_path):
         (("enroll", pictures, "--gallery", tmp_path / "notes.txt"), "notes.txt: "),
         (("embed", pictures, "--model", tmp_path / "gone"), "gone: not found; take a file from models/"),
     ):
-        model = {"model": arguments[-1]} if "--model" in arguments else {}
-        code, out, err = run(*arguments, **model)
+        model = {"model": arguments[-1] if "--model" in arguments else None}
+        code, out, err = run(*arguments, **(model if {"--model", "gallery"} & {*arguments} else {}))
         assert code == 2 and why in err and err.count("\n") == 1 and not out, arguments
     assert {(tmp_path / name).read_text() for name in ("notes.txt", "mine.npy")} == {"mine"}
 

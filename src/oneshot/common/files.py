@@ -104,13 +104,13 @@ def read_text(path: str | Path, missing: str = MISSING, most: int = MOST_TEXT) -
         raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
 
 
-def read_json(path: str | Path, schema: Any = Any) -> Any:
+def read_json(path: str | Path, schema: Any = Any, missing: str = MISSING) -> Any:
     """Read a JSON file as a `schema`, a type that `checked` takes; UserError where it holds something else."""
     try:
-        value = json.loads(read_text(path))
+        value = json.loads(read_text(path, missing))
     except (ValueError, RecursionError) as error:
         why, *_ = str(error).split("; use sys.")  # by which Python would take a number of thousands of digits
-        raise UserError(f"{path}: not valid JSON ({why}); remove it and run `dvc repro`") from None
+        raise UserError(f"{path}: not valid JSON ({why}); remove it and {missing}") from None
     return checked(schema, value, str(path))
 
 

@@ -17,11 +17,12 @@ import numpy as np
 from tqdm import tqdm
 
 from oneshot.common.errors import UserError, printable
-from oneshot.common.files import write_bytes, write_text
+from oneshot.common.files import read_json, write_bytes, write_json, write_text
 from oneshot.common.stage import Parser, run_stage
 from oneshot.recognizer.gallery import Gallery, gallery_pictures
+from oneshot.recognizer.measured import FEWEST, Figure, OwnClasses, draw_roc, figures, own_threshold
 from oneshot.recognizer.onnx_file import run_export
-from oneshot.recognizer.recognizer import Recognizer, Verdict
+from oneshot.recognizer.recognizer import CALIBRATE, UNSEEN, OwnThreshold, Recognizer, Verdict
 from oneshot.sources.pictures import find_pictures
 
 SAME, DIFFERENT, FAILED = 0, 1, 2
@@ -32,6 +33,9 @@ Recognise things from one picture, with a network that never saw their class in 
   oneshot verify cup.jpg photo.jpg             do both show the same class of thing?
   oneshot enroll known/ --gallery known.safetensors    remember classes: known/cup/1.jpg, known/pen/1.jpg, ...
   oneshot classify new/*.jpg --gallery known.safetensors    what does each picture show, of these?
+  oneshot gallery --gallery known.safetensors --remove cup    list the classes, remove or rename one
+  oneshot evaluate mine/                       how well does the network tell apart: mine/cup/1.jpg, mine/cup/2.jpg, ...
+  oneshot calibrate mine/ --fpr 0.01           the threshold that suits these, for `--threshold threshold.json`
   oneshot embed new/ --output vectors.npy      the vectors themselves, a row a picture
   oneshot export --onnx meta.onnx              the network as a file that runs without PyTorch
   oneshot page                                 compare and name pictures in the browser
@@ -66,28 +70,46 @@ def parser() -> argparse.ArgumentParser:
         "--port": {"type": int, "default": 0, "help": "of 127.0.0.1 (default: a free one)"},
         "--no-browser": {"dest": "browser", "action": "store_false", "help": "print the address, and no more"},
         "--onnx": {"metavar": "FILE", "required": True, "help": "where to, a new file"},
-        "--output": {"metavar": "FILE", "default": "vectors.npy", "help": "where to (default: vectors.npy)"},
+        "--output": {"metavar": "FILE", "default": "vectors.npy", "help": "where to (default: %(default)s)"},
+        "--new": {"action": "store_true", "help": "forget what the gallery holds, rather than add to it"},
+        "--remove": {"metavar": "NAME", "nargs": "+", "default": [], "help": "classes"},
+        "--rename": {"metavar": ("OLD", "NEW"), "nargs": 2, "help": "a class"},
+        "--threshold": {"metavar": "T", "help": "in place of the network's: -1..1, or a file of `oneshot calibrate`"},
+        "--false-alarms": {"metavar": "RATE", "type": float, "help": "wished share of strangers that are named, 0..1"},
+        "--fpr": {
+            "metavar": "RATE",
+            "type": float,
+            "help": "wished rate of false positives (default: of least errors)",
+        },
+        "--plot": {"metavar": "FILE", "help": "draw the ROC curve: a new .svg or .png"},
     }
     top = Parser("oneshot", description=ABOUT, epilog=CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for name, run, words, own in (
-        ("verify", run_verify, "say whether two pictures show the same class", "first second --json"),
-        ("enroll", run_enroll, "remember classes from one or a few pictures of each", "folder --gallery"),
-        ("classify", run_classify, "name what pictures show, of the enrolled classes", "pictures --gallery --json"),
+        ("verify", run_verify, "say whether two pictures show the same class", "first second --threshold --json"),
+        ("enroll", run_enroll, "remember classes from one or a few pictures of each", "folder --gallery --new"),
+        ("gallery", run_gallery, "list enrolled classes, remove or rename some", "--gallery --remove --rename --json"),
+        ("classify", run_classify, "name what pictures show, of the enrolled classes",
+         "pictures --gallery --threshold --false-alarms --json"),
+        ("evaluate", run_evaluate, "measure a network on pictures of one's own", "folder --threshold --json"),
+        ("calibrate", run_calibrate, "find the threshold that suits pictures of one's own",
+         "folder --fpr --output --plot"),
         ("embed", run_embed, "write the vectors of pictures as npy, their paths beside them", "pictures --output"),
         ("export", run_export, "write a network in ONNX, which runs without PyTorch", "--onnx"),
         ("page", run_page, "open a page in the browser that compares and names pictures", "--port --no-browser"),
-    ):
+    ):  # fmt: skip
         command = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.", epilog=CODES)
         for option in (*own.split(), "--model"):
-            command.add_argument(option, **options[option])
+            if option != "--model" or run is not run_gallery:
+                command.add_argument(option, **options[option])
         command.set_defaults(run=run)
+    commands.choices["calibrate"].set_defaults(output="threshold.json", threshold=None)
     return top
 
 
 def run_verify(options: argparse.Namespace) -> int:
     """`oneshot verify`: exit code 0 for the same class, 1 for different ones."""
-    verdict = Recognizer(options.model).verify(options.first, options.second)
+    verdict = Recognizer(options.model, options.threshold).verify(options.first, options.second)
     if options.json:
         print(json.dumps(asdict(verdict)))
     else:
@@ -100,7 +122,7 @@ def told(verdict: Verdict) -> str:
     return (
         f"{'same class' if verdict.same else 'different classes'}: similarity {verdict.similarity:.3f}, "
         f"{'at least' if verdict.same else 'below'} the threshold {verdict.threshold:.3f}\n"
-        f"{_percent(verdict.share_as_similar)} of pairs of different unseen classes are at least this alike, "
+        f"{_percent(verdict.share_as_similar)} of pairs of different {verdict.classes} are at least this alike, "
         f"and {_percent(verdict.false_positive_rate)} reach the threshold."
     )
 
@@ -112,26 +134,49 @@ def _percent(share: float) -> str:
 
 def run_enroll(options: argparse.Namespace) -> int:
     """`oneshot enroll`: broken pictures are named and left out; a class with none left is a mistake."""
+    recognizer, known = Recognizer(options.model), None
     if os.path.exists(options.gallery):
-        Gallery.load(options.gallery)  # another file is not overwritten
-    recognizer, classes = Recognizer(options.model), gallery_pictures(options.folder)
-    paths, vectors, failed = _embedded(recognizer, list(classes))
-    found = [classes[path] for path in paths]
-    if lost := set(classes.values()).difference(found):
+        known = Gallery.load(options.gallery)  # another file is not overwritten
+        if options.new:
+            known = None
+        else:
+            recognizer.check(known, options.gallery)
+    classes, found, vectors = _classes(recognizer, options.folder)
+    if lost := set(classes).difference(found):
         raise UserError(f"{options.folder}: class {min(lost)} has no picture that can be read")
-    gallery = Gallery.of(found, vectors, recognizer.name)
+    added = Gallery.of(found, vectors, recognizer.name)
+    gallery = known.joined(added) if known else added
     gallery.save(options.gallery)
-    counts = ", ".join(f"{name} ({count})" for name, count in zip(gallery.names, gallery.counts, strict=True))
-    print(f"{options.gallery}: {len(gallery.names)} classes, in brackets their pictures: {counts}")
-    return FAILED if failed else 0
+    counts = ", ".join(f"{name} ({count})" for name, count in zip(added.names, added.counts, strict=True))
+    print(f"{options.gallery}: {len(gallery.names)} classes; added, in brackets the pictures: {counts}")
+    return FAILED if len(found) < len(classes) else 0
+
+
+def run_gallery(options: argparse.Namespace) -> None:
+    """`oneshot gallery`: lists it, after the changes asked for."""
+    gallery = before = Gallery.load(options.gallery)
+    for name in options.remove:
+        gallery = gallery.without(printable(name))
+    if options.rename:
+        gallery = gallery.renamed(*map(printable, options.rename))
+    if gallery is not before:
+        gallery.save(options.gallery)
+    counts = dict(zip(gallery.names, gallery.counts.tolist(), strict=True))
+    lines = (f"{count:6}  {printable(name)}" for name, count in counts.items())
+    print(json.dumps(counts, indent=2) if options.json else "\n".join(lines))
 
 
 def run_classify(options: argparse.Namespace) -> int:
     """`oneshot classify`: a line for each picture; broken ones are named and left out."""
-    recognizer, gallery = Recognizer(options.model), Gallery.load(options.gallery)
+    recognizer, gallery = Recognizer(options.model, options.threshold), Gallery.load(options.gallery)
     recognizer.check(gallery, options.gallery)
+    threshold = recognizer.threshold
+    if options.false_alarms is not None:
+        threshold = recognizer.strict_threshold(options.false_alarms, len(gallery.names))
+        if options.threshold and recognizer.classes == UNSEEN:
+            raise UserError(f"--threshold: found {options.threshold}; must be a file, or absent, with --false-alarms")
     paths, vectors, failed = _embedded(recognizer, expand(options.pictures))
-    matches = gallery.match(vectors, recognizer.threshold)
+    matches = gallery.match(vectors, threshold)
     if options.json:
         rows = [{"picture": str(path)} | asdict(match) for path, match in zip(paths, matches, strict=True)]
         print(json.dumps(rows, indent=2))
@@ -142,9 +187,49 @@ def run_classify(options: argparse.Namespace) -> int:
             named = match.name or f"unknown (nearest: {match.nearest})"
             print(f"{path:{width}}  {match.score:6.3f}  {printable(named)}")
         if matches:
-            about = f"Score: mean similarity to a class's pictures; unknown below {recognizer.threshold:.3f}"
-            print(about, file=sys.stderr)
+            print(f"Score: mean similarity to a class's pictures; unknown below {threshold:.3f}", file=sys.stderr)
     return FAILED if failed else 0
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    """`oneshot evaluate`: the figures in front, of classes that no training saw."""
+    recognizer = Recognizer(options.model, options.threshold)
+    own, failed = _own(recognizer, options.folder)
+    found = figures(own, recognizer.threshold)
+    if options.json:
+        print(json.dumps({"classes": len(own.sizes), "pictures": int(own.sizes.sum()), "figures": found}, indent=2))
+    else:
+        _show(own, {each["what"]: Figure(each["value"], each["low"], each["high"]) for each in found.values()})
+    return FAILED if failed else 0
+
+
+def run_calibrate(options: argparse.Namespace) -> int:
+    """`oneshot calibrate`: a file that holds something else than a threshold is not overwritten."""
+    if options.fpr is not None and not 0 < options.fpr < 1:
+        raise UserError(f"--fpr: found {options.fpr}; must be above 0 and below 1")
+    if os.path.lexists(options.output):
+        read_json(options.output, OwnThreshold, CALIBRATE)
+    if options.plot and (not options.plot.endswith((".svg", ".png")) or os.path.lexists(options.plot)):
+        raise UserError(f"--plot: found {options.plot!r}; must end in .svg or .png, and not be there yet")
+    recognizer = Recognizer(options.model)
+    own, failed = _own(recognizer, options.folder)
+    calibration, rates, content = own_threshold(own, recognizer.name, options.fpr)
+    write_json(options.output, content)
+    if options.plot:
+        draw_roc(own, calibration, Path(options.plot))
+    print(f"{options.output}: threshold {calibration.threshold:.3f}")
+    words = {"fpr": "different pairs taken for same", "tpr": "same pairs found", "binary": "balanced accuracy"}
+    _show(own, {words[name]: rates[name] for name in words})
+    return FAILED if failed else 0
+
+
+def _show(own: OwnClasses, rows: dict[str, Figure]) -> None:
+    """Figures, a line each, and what they are of."""
+    width = max(map(len, rows))
+    for words, figure in rows.items():
+        print(f"{words:{width}}  {figure}")
+    about = "in brackets 95 % intervals over classes" if len(own.sizes) >= FEWEST else f"intervals take {FEWEST} classes"
+    print(f"{own.sizes.sum()} pictures of {len(own.sizes)} classes; {about}", file=sys.stderr)
 
 
 def run_embed(options: argparse.Namespace) -> int:
@@ -191,6 +276,19 @@ def expand(patterns: Sequence[str]) -> list[Path]:
             raise UserError(f"{pattern}: no pictures there")
         found |= dict.fromkeys(paths)
     return list(found)
+
+
+def _classes(recognizer: Recognizer, folder: str) -> tuple[list[str], list[str], np.ndarray]:
+    """The classes of all pictures in a folder, then those of the P pictures that can be read, with vectors (P, D)."""
+    classes = gallery_pictures(folder)
+    paths, vectors, _ = _embedded(recognizer, list(classes))
+    return list(classes.values()), [classes[path] for path in paths], vectors
+
+
+def _own(recognizer: Recognizer, folder: str) -> tuple[OwnClasses, int]:
+    """What can be measured in a folder, and how many pictures cannot be read."""
+    every, found, vectors = _classes(recognizer, folder)
+    return OwnClasses(vectors, found, folder), len(every) - len(found)
 
 
 def _embedded(recognizer: Recognizer, paths: Sequence[Path]) -> tuple[list[Path], np.ndarray, int]:
