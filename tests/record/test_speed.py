@@ -51,7 +51,7 @@ def test_ratios_stand_with_their_quartiles_and_the_machine(tmp_path: Path) -> No
     assert text.startswith("| measure | A CPU | A GPU |")
     assert text.endswith("A CPU: cpu, threads: 2, bf16, torch 2.0. A GPU: cuda, threads: 2, bf16, torch 2.0.")
     assert "nothing to do" not in text
-    assert part("stages", record) == "Not run yet: `make bench PARTS=stages` does."
+    assert part("stages", record) == "Not run yet: `make bench PARTS='against_bare_loop stages'` does."
     FOUND["stages"] = {"train_meta": {"seconds": 9.0, "gib": 1.26}, "compare": {"seconds": 4.2, "gib": 0.08}}
     table = part("stages", Record(project(tmp_path / "measured")))
     assert "| stage, A CPU | seconds | GiB |" in table and "| compare | 4 | 0.08 |" in table

@@ -49,7 +49,7 @@ def unfinished(path: Path) -> Iterator[Path]:
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):
             process = left.name.split(".")[-2]
             if left in (work, old) or (process.isdecimal() and not psutil.pid_exists(int(process))):
-                _remove(left)
+                _settle(left, path)
         yield work
         if work.is_dir() and path.is_dir():  # a file replaces no folder
             os.replace(path, old)  # removing it takes time, in which a kill would leave half of it
@@ -60,13 +60,16 @@ def unfinished(path: Path) -> Iterator[Path]:
         raise
     finally:
         for left in (work, old):
-            _remove(left)
+            _settle(left, path)
 
 
-def _remove(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
+def _settle(left: Path, path: Path) -> None:
+    """Remove what a write of `path` left; but the old folder goes back where no new one came."""
     with contextlib.suppress(OSError):
-        path.unlink()
+        if left.name.split(".")[-3] == "old" and not path.exists():
+            os.replace(left, path)
+        shutil.rmtree(left, ignore_errors=True)
+        left.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -41,7 +41,8 @@ CIFAR_FS_VALIDATION = [
 
 # fold_1 to fold_10: every class in turn, in an order that no seed changes.
 Unseen = Literal[
-    "last", "cifar_fs", "fold_1", "fold_2", "fold_3", "fold_4", "fold_5", "fold_6", "fold_7", "fold_8", "fold_9", "fold_10"
+    "last", "cifar_fs",
+    "fold_1", "fold_2", "fold_3", "fold_4", "fold_5", "fold_6", "fold_7", "fold_8", "fold_9", "fold_10",
 ]  # fmt: skip
 
 _ABOUT = "Numbers are rows of data/dataset/train_images.npy; test images are used as they are. One class a line."

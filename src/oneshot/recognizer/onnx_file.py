@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_bytes
 from oneshot.model.embedding import embed_views
-from oneshot.recognizer.recognizer import Recognizer
+from oneshot.recognizer.recognizer import NAMES, Recognizer
 
 OPSET = 18  # the first that resizes as one of the views needs it
 
@@ -28,10 +28,11 @@ class Embedder(nn.Module):
         return embed_views(self.network, images, self.tta)
 
 
-def onnx_file(recognizer: Recognizer) -> bytes:
-    """The content of the file: `images` in, `vectors` out, of any N; in its metadata all that the model file says.
+def onnx_file(recognizer: Recognizer, **more: str) -> bytes:
+    """The content of the file: `images` in, `vectors` out, of any N.
 
-    There, text is as it is, all else is JSON. The same versions of the packages give the same bytes.
+    Its metadata are what the model file says but for the shape of the network, and `more`: text as it is, all else as
+    JSON. The same versions of the packages give the same bytes.
     """
     try:
         from onnx_ir.passes.common import ClearMetadataAndDocStringPass  # comes with onnxscript
@@ -44,7 +45,7 @@ def onnx_file(recognizer: Recognizer) -> bytes:
     )  # fmt: skip
     assert program is not None
     ClearMetadataAndDocStringPass()(program.model)  # lines of code, and where they lie on this machine
-    for key, value in (recognizer.about | {"network": recognizer.path.stem, "license": "MIT"}).items():
+    for key, value in (recognizer.about | {"name": recognizer.path.stem} | more).items():
         program.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
     return program.model_proto.SerializeToString()
 
@@ -56,6 +57,7 @@ def run_export(options: argparse.Namespace) -> None:
     if os.path.lexists(options.onnx):
         raise UserError(f"{options.onnx}: is there already; remove it, or choose another --onnx")
     recognizer = Recognizer(options.model)
-    write_bytes(options.onnx, onnx_file(recognizer))
+    ours = {"license": "MIT"} if options.model in NAMES else {}  # people's own networks have terms of their own
+    write_bytes(options.onnx, onnx_file(recognizer, **ours))
     shape = f"{recognizer.channels}, {recognizer.side}, {recognizer.side}"
     print(f"{options.onnx}: images (N, {shape}) uint8 to vectors (N, {recognizer.network.dimensions}) float32")

@@ -144,4 +144,6 @@ def _app(recognizer: Recognizer) -> Starlette:
         Route("/verify", verify, methods=["POST"]),
         Route("/classify", classify, methods=["POST"]),
     ]
-    return Starlette(routes=routes, exception_handlers={Exception: refusal}, max_body_size=MOST_BYTES)
+    return Starlette(
+        routes=routes, exception_handlers={UserError: refusal, Exception: refusal}, max_body_size=MOST_BYTES
+    )

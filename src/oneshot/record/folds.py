@@ -21,15 +21,15 @@ EXTREMES = 5  # classes named at each end
 
 
 def of(record: Record) -> list[Study]:
-    """The folds that have figures.
+    """The figures of all folds.
 
     Raises:
-        NotRun: fewer than two have.
+        NotRun: some have none: the test is of all, and is not looked at before.
     """
-    found = [study for name, study in record.done.items() if name.startswith("fold_")]
-    if len(found) < 2:
+    folds = [name for name in record.lines if name.startswith("fold_")]
+    if not folds or any(name not in record.done for name in folds):
         raise NotRun("make folds")
-    return found
+    return [record.done[name] for name in folds]
 
 
 def summary(record: Record) -> str:
@@ -51,8 +51,8 @@ def summary(record: Record) -> str:
             f"**{outcome(runs)}**",
             table([f"means over {len(runs)} folds", "key", *METHODS, GAP], rows),
             f"Hardest classes, triplet accuracy: {ends[0]}. Easiest: {ends[1]}.",
-            f"Ten classes alone say little: from fold to fold, triplet accuracy has a standard deviation of "
-            f"{percent(stdev(means))} points, and the difference one of {percent(stdev(_gaps(runs)))}.",
+            f"Few classes say little: from fold to fold, triplet accuracy of classic training has a standard deviation "
+            f"of {percent(stdev(means))} points, and the difference one of {percent(stdev(_gaps(runs)))}.",
         ]
     )
 
@@ -62,7 +62,7 @@ def outcome(runs: list[Study]) -> str:
     gap, half = interval(_gaps(runs))
     assert half is not None
     called = ["better than classic training"] * (gap - half > 0) + ["worse than classic training"] * (gap + half < 0)
-    called += ["equivalent to it"] * (abs(gap) + half < MARGIN)
+    called += ["equivalent to " + ("it" if called else "classic training")] * (abs(gap) + half < MARGIN)
     return (
         f"Outcome: {'Reptile is ' + ', and '.join(called) if called else 'not decided'}. Triplet accuracy, "
         f"meta - classic: {percent(gap)} ± {percent(half)} points over {len(runs)} folds; margin {percent(MARGIN)}."

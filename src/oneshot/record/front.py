@@ -29,7 +29,7 @@ def headline(record: Record) -> str:
     if "cifar_fs" not in record.done:
         raise NotRun("make studies")
     groups = {
-        f"all {10 * len(runs)}, each unseen once, {len(runs)} folds": runs,
+        f"all, each unseen once, in {len(runs)} folds of ten": runs,
         f"labels 90-99, as the reference, {len(record.seeds)} seeds": record.seeds,
     }
     measures = {"triplet": "triplet accuracy", "one_shot": "10-way 1-shot"}
@@ -42,7 +42,8 @@ def headline(record: Record) -> str:
         published = ", ".join(f"{name} {figures[place]}" for name, figures in papers.items())
         gap = percent(ours[1]["accuracy"] - ours[0]["accuracy"])
         rows.append(["CIFAR-FS, one seed", f"5-way {words}", *cells, gap, published])
-    return table(["unseen classes", "in %", *METHODS, "meta - classic", "papers (ResNet-12)"], rows)
+    heading = ["unseen classes", "in %", *METHODS, "meta - classic", "papers (ResNet-12)"]
+    return f"**{folds.outcome(runs)}**\n\n{table(heading, rows)}"
 
 
 def verify(record: Record) -> str:

@@ -40,7 +40,7 @@ of one class point in like directions, also for classes that training never saw.
 ## What it reaches
 
 Measured on test images. *Unseen* classes took no part in training or calibration. Triplet accuracy on the {count}
-{group} classes is {triplet:.2f} ± {ci95:.2f} %: a 95 % interval of what other classes may show.
+{group} classes is {triplet:.2f} ± {ci95:.2f} %: a 95 % interval of the mean over classes like these.
 
 | key in `metrics/{method}.json` | what | in % |
 | --- | --- | --- |
@@ -99,7 +99,7 @@ def model_card(
     weights = sum(weight.numel() for weight in network.parameters())
     ci95 = estimate([row["triplet_accuracy"] for row in classes]).ci95
     return CARD.format(
-        front=_front(about["method"], Path(dataset).name, group, metrics["triplet"], ci95),
+        front=_front(about["method"], Path(dataset).name, Path(dataset).is_dir(), group, metrics["triplet"], ci95),
         count=len(classes),
         triplet=100 * metrics["triplet"],
         ci95=100 * ci95,
@@ -122,7 +122,7 @@ def model_card(
     )
 
 
-def _front(method: str, dataset: str, group: str, triplet: float, ci95: float) -> str:
+def _front(method: str, dataset: str, own: bool, group: str, triplet: float, ci95: float) -> str:
     """What a hub of models reads of a card, in YAML: https://huggingface.co/docs/hub/model-cards says how."""
     task, metric = "image-feature-extraction", "accuracy"
     name = f"{meaning('triplet', group)} (± {ci95:.4f}, 95 % interval over classes)"
@@ -132,7 +132,7 @@ def _front(method: str, dataset: str, group: str, triplet: float, ci95: float) -
         "metrics": [{"type": metric, "name": name, "value": round(triplet, 4)}],
     }
     front = {
-        "license": "mit",
+        **({} if own else {"license": "mit"}),  # people's own pictures have terms of their own
         "library_name": "oneshot",
         "pipeline_tag": task,
         "tags": ["few-shot-learning", "one-shot-learning", "siamese-network"] + ["meta-learning"] * (method == "meta"),
