@@ -1,7 +1,6 @@
 """Whole or not at all, and the same bytes each time."""
 
 import errno
-import itertools
 import os
 import shutil
 import signal
@@ -76,15 +75,15 @@ def test_a_folder_is_replaced_before_the_old_one_is_removed(tmp_path, monkeypatc
         assert (tmp_path / "a/part").read_text() == text
     os.replace(tmp_path / "a", tmp_path / ".a.old.99999999.unfinished")  # a kill before the new one came
     for renames in (0, 1):  # and renames that fail, at once and before the new one comes
+        failing = iter([os.replace] * renames + [fail, os.replace])
         with monkeypatch.context() as patch, pytest.raises(PermissionError), unfinished(tmp_path / "a") as work:
             write_text(work / "part", "never")
-            calls, rename = itertools.count(), os.replace
-            patch.setattr(os, "replace", lambda *a: fail() if next(calls) == renames else rename(*a))
+            patch.setattr(os, "replace", lambda *paths, failing=failing: next(failing)(*paths))
         assert (tmp_path / "a/part").read_text() == "newer"
     assert [each.name for each in tmp_path.iterdir()] == ["a"]
 
 
-def fail():
+def fail(*_):
     raise PermissionError
 
 
