@@ -43,7 +43,7 @@ COMMANDS = LINES + SPANS
 DIFFERENCES = next(text for text in PAGES.values() if "| The reference | Here |" in text)
 MADE = (  # by commands or by the reader, and no stage's output
     r"(\.venv|checkpoints|runs|data/raw|known|pictures)/.*|\.dvc/tmp/rwlock"
-    r"|dvc\.lock|studies/NAME\.json|report\.html|known\.safetensors|new\.jpg"
+    r"|dvc\.lock|studies/NAME\.json|report\.html|roc\.svg|threshold\.json|known\.safetensors|new\.jpg"
 )
 
 

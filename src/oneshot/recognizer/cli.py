@@ -228,7 +228,8 @@ def _show(own: OwnClasses, rows: dict[str, Figure]) -> None:
     width = max(map(len, rows))
     for words, figure in rows.items():
         print(f"{words:{width}}  {figure}")
-    about = "in brackets 95 % intervals over classes" if len(own.sizes) >= FEWEST else f"intervals take {FEWEST} classes"
+    enough = len(own.sizes) >= FEWEST
+    about = "in brackets 95 % intervals over classes" if enough else f"intervals take {FEWEST} classes or more"
     print(f"{own.sizes.sum()} pictures of {len(own.sizes)} classes; {about}", file=sys.stderr)
 
 

@@ -85,7 +85,7 @@ class Recognizer:
         path = model_path(model)
         self.network, self.about = load_model(path, schema=Exported)
         self.threshold, self.side, self.tta = (self.about[key] for key in ("threshold", "image_size", "tta"))
-        self.roc, self.classes = _rising(self.about["roc"], path), UNSEEN
+        self.roc, self.classes = _rising(self.about["roc"], path), UNSEEN  # that its pairs are of
         self.name, self.path = md5(path), path  # which a gallery names its network by
         self.channels = len(self.network.mean.flatten())
         if threshold is not None:
@@ -136,7 +136,7 @@ class Recognizer:
         return float(np.interp(threshold, *self.roc))
 
     def strict_threshold(self, false_alarms: float, classes: int) -> float:
-        """The threshold that a picture of no class passes in a gallery of so many with the chance `false_alarms`, 0..1.
+        """The threshold that a stranger to a gallery of so many classes passes with the chance `false_alarms`, 0..1.
 
         Each class is taken to be passed independently of the others, at the rate of pairs of different classes in the
         ROC curve. Those are pairs of single pictures: where classes have several, fewer pass.
@@ -160,7 +160,7 @@ class Recognizer:
     def classify(
         self, pictures: Picture | Iterable[Picture], gallery: Gallery, false_alarms: float | None = None
     ) -> list[Match]:
-        """What each picture shows, of the classes in `gallery`, which the same network must have made.
+        """What each picture shows, of the classes in a gallery that the same network made.
 
         `false_alarms`: in place of the threshold, the chance that a picture of none of them is named, 0..1.
         """
@@ -169,7 +169,7 @@ class Recognizer:
         return gallery.match(self.embed(pictures), self.threshold if strict is None else strict)
 
     def check(self, gallery: Gallery, name: object = "gallery") -> None:
-        """Refuse a gallery that another network made: its numbers mean nothing to this one. `name`: for the message."""
+        """Refuse a gallery that another network made; `name` is for the message."""
         if gallery.network != self.name or gallery.means.shape[1] != self.network.dimensions:
             raise UserError(f"{name}: made with another network; choose that one by --model, or enroll again")
 
