@@ -1,6 +1,6 @@
 """The trained networks at work on people's own pictures: the Python class and the command `oneshot`.
 
-It needs a model file, and nothing of the pipeline.
+It needs a model file, and no run of the pipeline.
 """
 
 from oneshot.recognizer.gallery import Gallery

@@ -171,7 +171,7 @@ class Recognizer:
     def check(self, gallery: Gallery, name: object = "gallery") -> None:
         """Refuse a gallery that another network made; `name` is for the message."""
         if gallery.network != self.name or gallery.means.shape[1] != self.network.dimensions:
-            raise UserError(f"{name}: made with another network; choose that one by --model, or enroll again")
+            raise UserError(f"{name}: made with another network; choose that one by --model, or enroll with --new")
 
     def _embed(self, images: list[np.ndarray]) -> np.ndarray:
         batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

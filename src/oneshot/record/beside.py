@@ -29,7 +29,8 @@ RUNS = {
     },
 }
 CIFAR_FS = {"cifar_fs": "here", "cifar_fs_sgd": "here, SGD in place of Muon and no cutout"}
-FIVE_WAY = {  # chance does not depend on how many classes are unseen
+MEASURES = {key: WORDS[key] for key in ("triplet", "binary", "one_shot")} | {
+    # chance does not depend on how many classes are unseen
     f"unseen.sampled_episodes.{shots}.accuracy": f"{words} accuracy, 5 of the unseen classes"
     for shots, words in (("one_shot", "one-shot"), ("five_shot", "five-shot"))
 }
@@ -63,7 +64,7 @@ def beside(record: Record, kind: str) -> str:
     columns = [(run, method) for run in runs for method in METHODS]
     figures = [headlines(run[method]) | flat(run[method]) for run, method in columns]
     rows = []
-    for key, measure in (WORDS | FIVE_WAY).items():
+    for key, measure in MEASURES.items():
         cells = [percent(found.get(key)) for found in figures]
         if any(cells[len(METHODS) :]):
             rows.append([measure, *cells])

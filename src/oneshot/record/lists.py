@@ -1,10 +1,9 @@
-"""Lists of what there is: parameters, metrics, packages, searches, and what was tried to break the pipeline."""
+"""Lists of what there is: parameters, metrics, packages, what was dropped, and what was tried to break the pipeline."""
 
 from __future__ import annotations
 
 import argparse
 import ast
-import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from typing import Any
 from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, read_table
 from oneshot.recognizer.cli import parser
-from oneshot.recognizer.gallery import Gallery
-from oneshot.recognizer.recognizer import Recognizer
 from oneshot.record.markdown import table
 from oneshot.record.studies import NotRun, Record
 from oneshot.report.comparison import HEADLINES, meaning
@@ -26,14 +23,9 @@ FOLDERS = {
 }
 GROUP = re.compile(r"(\w+):(?: +# (.+))?")
 PARAMETER = re.compile(r"( *)(\w+): (.*?\S) +# (.+?)(?: \[([^\[\]]+)\])?")
-# A table in studies/ -> heading -> how a cell is written; fractions of 1 in %, without the sign.
-SEARCHES = {
-    "threshold": {"training": "{method}", "images": "{images:,}", "FPR of the best": "{best_fpr_seen:.3f}"}
-    | {"balanced": "{balanced:.2%}", "eer": "{eer:.2%}"}
-    | {f"FPR 0.{rate}": f"{{fpr_{rate}:.2%}}" for rate in (10, 12, 14, 16, 18, 20, 22, 25)},
-    "dropped": {"change": "{change}", "training": "{method}", "draws": "{draws}", "triplet": "{triplet:.2%}"}
-    | {"gain": "{triplet_gain:+.2%}", "1-shot": "{one_shot:.2%}", "1-shot gain": "{one_shot_gain:+.2%}"},
-}
+# Of studies/dropped.csv: heading -> how a cell is written; fractions of 1 in %, without the sign.
+DROPPED = {"change": "{change}", "training": "{method}", "draws": "{draws}", "triplet": "{triplet:.2%}"}
+DROPPED |= {"gain": "{triplet_gain:+.2%}", "1-shot": "{one_shot:.2%}", "1-shot gain": "{one_shot_gain:+.2%}"}
 
 
 def parameters(record: Record) -> str:
@@ -79,12 +71,10 @@ def code_map(record: Record) -> str:
     return table(["where", "what it is for", "modules"], rows)
 
 
-def search(record: Record, name: str) -> str:
-    """A table in studies/."""
-    columns = SEARCHES[name]
-    rows = read_table(record.root / f"studies/{name}.csv")
-    cells = [[cell.format_map(row).removesuffix("%") for cell in columns.values()] for row in rows]
-    return table(list(columns), cells)
+def dropped(record: Record) -> str:
+    """What was tried for the default and brought nothing."""
+    rows = read_table(record.root / "studies/dropped.csv")
+    return table(list(DROPPED), [[cell.format_map(row).removesuffix("%") for cell in DROPPED.values()] for row in rows])
 
 
 def kills(record: Record, part: str) -> str:
@@ -110,17 +100,6 @@ def command_line(record: Record) -> str:
         arguments = " ".join(command.format_usage().replace("usage: ", "").replace("[-h] ", "").split())
         rows.append([f"`{name}`", f"`{arguments}`", str(command.description)])
     return table(["command", "usage", "what it does"], rows)
-
-
-def python(record: Record) -> str:
-    """The public methods of the classes that people import, with the first line of what each says of itself."""
-    rows = []
-    for kind in (Recognizer, Gallery):
-        for name in (name for name in vars(kind) if not name.startswith("_") and callable(getattr(kind, name))):
-            _, *arguments = inspect.signature(inspect.unwrap(vars(kind)[name])).parameters
-            about = (inspect.getdoc(getattr(kind, name)) or "").partition("\n")[0]
-            rows.append([f"`{kind.__name__}.{name}({', '.join(arguments)})`", about])
-    return table(["call", "what it gives"], rows)
 
 
 def made_up_input(record: Record) -> str:

@@ -23,15 +23,14 @@ PAGES = (
 PICTURES = {"docs/ablations.svg": ablations.draw, "docs/folds.svg": folds.draw}
 NAMED_ALIKE: tuple[Callable[[Record], str], ...] = (
     front.headline, front.verify, beside.missing, beside.cifar_fs, ablations.luck,
-    tables.seeds, tables.reference, tables.adapted, tables.episodes, tables.setting, tables.gains, tables.thresholds,
-    tables.near_duplicates, lists.command_line, lists.python, lists.two_at_once, lists.made_up_input, lists.parameters,
+    tables.seeds, tables.reference, tables.setting, tables.gains, tables.thresholds,
+    tables.near_duplicates, lists.command_line, lists.dropped, lists.two_at_once, lists.made_up_input, lists.parameters,
     lists.metric_keys, speed.stages,
 )  # fmt: skip
 PARTS: dict[str, Callable[[Record], str]] = {
     **{make.__name__: make for make in NAMED_ALIKE},
     **{name: partial(beside.beside, kind=name) for name in beside.RUNS},
     **{name: partial(ablations.changes, kind=name) for name in ablations.TABLES},
-    **{name: partial(lists.search, name=name) for name in lists.SEARCHES},
     "random_kills": partial(lists.kills, part="random_moments"),
     "stage_kills": partial(lists.kills, part="each_stage"),
     "folds": folds.summary,

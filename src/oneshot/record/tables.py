@@ -87,8 +87,8 @@ def episodes(record: Record) -> str:
     for key in record.figures["classic"]:
         if found := re.fullmatch(rf"adapted_(\w+)\.({record.held_out}\.\w+_shot\.accuracy)", key):
             for words, path in (("as trained", found[2]), ("adapted", key)):
-                rows.append([found[1], words, *_cells(record, path), f"`{path}`"])
-    return table(["support images of a class", "in %", *METHODS, "key in `metrics/details/`"], rows)
+                rows.append([found[1], words, *_cells(record, path)])
+    return table(["support images of a class", "in %", *METHODS], rows)
 
 
 def setting(record: Record) -> str:

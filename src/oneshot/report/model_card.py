@@ -55,7 +55,7 @@ Measured on test images. *Unseen* classes took no part in training or calibratio
 - It knows pictures like those of {dataset}: one thing that fills the picture. Scenes, text, faces of certain people,
   medical or safety-critical pictures are out of its reach.
 - It errs often: see the table. A score is a similarity, not a probability.
-- The threshold suits pictures like the test images. For others, calibrate again: train on your own folder of pictures.
+- The threshold suits pictures like the test images. For others, `oneshot calibrate FOLDER` finds another.
 - It takes the biases of its data: which classes were photographed, where, and how.
 - Among the {group} classes, the hardest is {hardest} ({lowest:.1f} % of triplets right), the easiest {easiest}
   ({highest:.1f} %).

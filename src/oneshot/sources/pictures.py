@@ -147,10 +147,10 @@ def _square(image: Image.Image, name: str, side: int, channels: int, copy: bool 
     if pixels > MOST_PIXELS:
         raise UserError(f"{name}: {image.width} x {image.height} pixels; must be at most {MOST_PIXELS} in all")
     with _large if pixels > LARGE else contextlib.nullcontext():
-        image = image.copy() if copy else image  # what follows changes it
+        kind, image = image.format, image.copy() if copy else image  # what follows changes it
         image.draft("RGB", (2 * side, 2 * side))  # JPEG decodes small at once, unless the size is less
         ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
+        if image.mode.startswith("I;16") or (image.mode, kind) == ("I", "PPM"):
             values = np.asarray(image)
             grey = (values // 257).astype(np.uint8)
             grey[values == image.info.get("transparency", -1)] = 255
