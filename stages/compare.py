@@ -46,6 +46,9 @@ def main() -> None:
     thresholds = {method: figures["threshold"] for method, figures in metrics.items()}
     plots.similarity_histograms(tables["similarities"], thresholds, output / "similarities.svg")
     plots.accuracy_over_shots(shots, output / "shots.svg")
+    plots.open_set(
+        {m: figures[held_out(figures)]["open_set"] for m, figures in details.items()}, output / "open_set.svg"
+    )
     print(headline_table(metrics, held_out(details["meta"])))
 
 

@@ -39,7 +39,7 @@ def test_everything_is_inside(run: Path) -> None:
     with pytest.raises(NotRun, match="dvc repro"):
         page(Record(run / "plots"))
     text = page(Record(run))
-    assert re.findall('<img src="([^;]+);', text) == ["data:image/svg+xml"] * 5 + ["data:image/png"] * 6
+    assert re.findall('<img src="([^;]+);', text) == ["data:image/svg+xml"] * 6 + ["data:image/png"] * 6
     assert {"90.00", "-2.50", "60.00 ± 1.23"} <= set(re.findall("<t[dh][^>]*>([^<]*)</t", text))
     assert "http" not in text
 

@@ -28,6 +28,11 @@ SIMILARITIES = {
     method: [{"cosine": c / 10, "same": 0.1, "different": 0.05} for c in range(-9, 10)] for method in plots.COLOURS
 }
 
+OPEN_SET = {
+    method: {f"false_alarms_{wished}": {"identified": wished / 70, "found": wished / 90} for wished in (1, 5, 50)}
+    for method in plots.COLOURS
+}
+
 MAP = [{"row": i, "class": "wolf" if i % 2 else "sweet_pepper", "x": i / 9, "y": i / 9} for i in range(10)]
 TRIPLET = {"class": "wolf", "negative_class": "worm", "positive_cosine": 0.1, "negative_cosine": 0.9}
 EPISODE = {
@@ -50,6 +55,7 @@ EPISODE = {
         (lambda data, path: plots.class_accuracies(data, MEAN, path), FROZEN_CLASSES),
         (plots.accuracy_over_shots, SHOTS),
         (plots.accuracy_over_shots, FROZEN_SHOTS),
+        (plots.open_set, OPEN_SET),
         (lambda data, path: plots.similarity_histograms(data, {"classic": 0.5, "meta": 0.6}, path), SIMILARITIES),
     ],
 )

@@ -26,6 +26,7 @@ STREAMS = {
     "adaptation": 4,  # classes that calibrate; 1, seen classes that are measured; 2, shots, draw: an episode's batches
     "supports": 5,  # class, shots, draw: support images of one class, and batches to adapt on
     "episodes": 6,  # shots, draw: supports of all classes; 0, ways, shots, episode: those of a few classes
+    "open_set": 7,  # draw: classes that are enrolled, and their supports
     "classes": 101,  # in which fold a class is unseen
     "calibration": 102,  # class: images that are set aside
     "test_pictures": 103,  # class: pictures of a folder to test on

@@ -16,6 +16,7 @@ from oneshot.evaluation.context import Classes, Context
 from oneshot.evaluation.episodes import HEADLINE_SHOTS, few_shot_accuracy, sampled_episodes, shot_name
 from oneshot.evaluation.metrics import Verification, measure, pair_similarities, triplet_accuracy
 from oneshot.evaluation.near_duplicates import near_duplicates
+from oneshot.evaluation.open_set import open_set
 
 
 def evaluate(context: Context, thresholds: dict[str, Any]) -> tuple[Figures, list[Figures], list[Figures]]:
@@ -53,7 +54,7 @@ def evaluate(context: Context, thresholds: dict[str, Any]) -> tuple[Figures, lis
 
 
 def _episodes(context: Context, group: Classes) -> Figures:
-    """N-way K-shot accuracy of the frozen network: among all classes of the group, and in small episodes.
+    """N-way K-shot accuracy of the frozen network: among all classes of the group, and in small episodes; open sets.
 
     Small episodes draw from each class's training and test images together, as benchmarks such as CIFAR-FS do.
     """
@@ -66,7 +67,8 @@ def _episodes(context: Context, group: Classes) -> Figures:
     tests = [group.embeddings[group.labels == label] for label in group.labels_once]
     pool = [torch.cat(pair) for pair in zip(supports, tests, strict=True)]
     return among_all | {
-        "sampled_episodes": {shot_name(k): sampled_episodes(pool, k, seed).accuracy() for k in HEADLINE_SHOTS}
+        "open_set": open_set(supports, tests, seed),
+        "sampled_episodes": {shot_name(k): sampled_episodes(pool, k, seed).accuracy() for k in HEADLINE_SHOTS},
     }
 
 

@@ -17,6 +17,7 @@ from pydantic import Field
 from oneshot.common.errors import UserError
 from oneshot.common.files import md5, read_json
 from oneshot.common.params import Float, Group, StageParams
+from oneshot.evaluation.open_set import strict_rate
 from oneshot.model.embedding import Tta, embed
 from oneshot.model.model_file import About, load_model
 from oneshot.recognizer.gallery import Gallery, Match, gallery_pictures
@@ -138,13 +139,12 @@ class Recognizer:
     def strict_threshold(self, false_alarms: float, classes: int) -> float:
         """The threshold that a stranger to a gallery of so many classes passes with the chance `false_alarms`, 0..1.
 
-        Each class is taken to be passed independently of the others, at the rate of pairs of different classes in the
-        ROC curve. Those are pairs of single pictures: where classes have several, fewer pass.
+        By `strict_rate`, and the ROC curve of pairs of single pictures: where classes have several, fewer pass.
         """
         if not 0 < false_alarms < 1:
             raise UserError(f"false alarms: found {false_alarms}; must be above 0 and below 1")
         thresholds, rates = self.roc[:, ::-1]
-        return float(np.interp(1 - (1 - false_alarms) ** (1 / classes), rates, thresholds, left=1.01))
+        return float(np.interp(strict_rate(false_alarms, classes), rates, thresholds, left=1.01))
 
     def enroll(self, classes: str | Path | Mapping[str, Picture | Iterable[Picture]]) -> Gallery:
         """A gallery of classes: the pictures of each by its name, or a folder of them, or of one picture for each."""

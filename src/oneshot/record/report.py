@@ -31,6 +31,8 @@ CAPTIONS = {  # of the files in plots/
     "be right.",
     "comparison/shots.svg": "What more support images bring. Left: classification among all unseen classes, by the "
     "network as trained (faint) and adapted (strong). Right: what adapting to a class gains in triplet accuracy.",
+    "comparison/open_set.svg": "Half of the unseen classes are enrolled. Left: what it costs that few strangers are "
+    "named. Right: above the line, more strangers pass than wished.",
     "comparison/classes.svg": "Classes differ far more than trainings do. Right: above 0 meta is better at a class.",
     "comparison/training.svg": "Both trainings see the same number of images; what they reach on held-out images of "
     "seen classes.",

@@ -168,6 +168,31 @@ def accuracy_over_shots(rows: Rows, path: Path) -> None:
     save(figure, path)
 
 
+def open_set(details: dict[str, dict[str, Any]], path: Path) -> None:
+    """What is named rightly, and what the rule for a threshold keeps, over the rate of false alarms.
+
+    `details`: for each training the figures that `evaluation.open_set` gives.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.2))
+    figure.suptitle("Half of the unseen classes enrolled by a picture each, the others strangers")
+    for method, figures in details.items():
+        wished = [float(name.removeprefix("false_alarms_")) for name in figures]
+        for axes, key in ((left, "identified"), (right, "found")):
+            axes.plot(wished, [100 * row.get(key, np.nan) for row in figures.values()], **looks(method))
+    right.plot(wished, wished, color="grey", linewidth=1)
+    left.set(xlabel="strangers named, in %", ylabel="known pictures named rightly, in %", ylim=(0, None))
+    right.set(
+        xlabel="strangers named: wished, in %", ylabel="found, in %\n(threshold from known classes)", yscale="log"
+    )
+    for axes in (left, right):
+        axes.set_xscale("log")
+    for axis in (left.xaxis, right.xaxis, right.yaxis):
+        axis.set_ticks(PERCENT[:-1], [str(tick) for tick in PERCENT[:-1]])
+        axis.set_minor_locator(NullLocator())
+    left.legend(loc="lower right")
+    save(figure, path)
+
+
 def thumbnail_map(rows: Rows, images: NDArray[np.uint8], method: str, path: Path) -> None:
     """A map of embeddings, each image a thumbnail framed in the colour of its class: rows of class, x and y in 0..1."""
     names = list(dict.fromkeys(row["class"] for row in rows))
