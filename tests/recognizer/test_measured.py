@@ -105,6 +105,7 @@ def test_of_strangers_about_the_wished_share_is_named_however_many_classes_there
     known, strangers = vectors[:classes], vectors[classes:]
     cosines = np.sort((strangers[:2000] @ strangers[2000:].T).ravel())[::-2000]  # of pairs, by falling rate
     roc = {"threshold": cosines.tolist()[::-1], "fpr": np.linspace(1, 0, len(cosines)).tolist()}
+    roc["tpr"] = roc["fpr"]
     recognizer = Recognizer(model)
     content = {"network": recognizer.name, "threshold": 0.5, "roc": roc}
     (tmp_path / "t.json").write_text(json.dumps(content))
@@ -116,7 +117,11 @@ def test_of_strangers_about_the_wished_share_is_named_however_many_classes_there
 
 @fuzz(200, data=st.data())
 def test_any_value_in_the_file_of_a_threshold_is_taken_or_named(model, tmp_path, data):
-    content = {"network": Recognizer(model).name, "threshold": 0.5, "roc": {"threshold": [0.1, 0.2], "fpr": [0.5, 0]}}
+    content = {
+        "network": Recognizer(model).name,
+        "threshold": 0.5,
+        "roc": {"threshold": [0.1, 0.2], "fpr": [0.5, 0], "tpr": [1, 0]},
+    }
     home = data.draw(st.sampled_from([content, content["roc"]]))
     home[data.draw(st.sampled_from(sorted(home)))] = data.draw(ANY_JSON)
     (tmp_path / "odd.json").write_text(json.dumps(content))

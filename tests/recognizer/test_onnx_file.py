@@ -61,7 +61,7 @@ def test_it_holds_the_network_and_what_its_use_needs(exported: Path) -> None:
 
 
 def test_without_views_too_and_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, roc = tmp_path / "tiny.safetensors", [{"threshold": 0.5, "fpr": 0.5}]
+    path, roc = tmp_path / "tiny.safetensors", [{"threshold": 0.5, "fpr": 0.5, "tpr": 0.9}]
     save_model(path, tiny_network(), about_model({"image_size": 16}, 0.5, roc, tta="none"))
     recognizer, images = Recognizer(path), random_images(3)
     session = onnxruntime.InferenceSession(onnx_file(recognizer))

@@ -211,7 +211,7 @@ def test_mistakes_end_in_one_line(run, recognizer, pictures, tmp_path):
         (tmp_path / name).write_text("mine")
     gallery_of_two(tmp_path / "other")
     Gallery.of(["a"], recognizer.embed(pictures / "red/0.png"), recognizer.name).save(tmp_path / "mine")
-    threshold = {"network": "0", "threshold": 0.5, "roc": {"threshold": [0.5], "fpr": [0.1]}}
+    threshold = {"network": "0", "threshold": 0.5, "roc": {"threshold": [0.5], "fpr": [0.1], "tpr": [0.5]}}
     (tmp_path / "other.json").write_text(json.dumps(threshold))
     mine, verify = ("--gallery", tmp_path / "mine"), ("verify", *[pictures / "red/0.png"] * 2, "--threshold")
     for arguments, why in (
@@ -266,8 +266,8 @@ def test_help_teaches(run):
         ({"threshold": 1.5}, "threshold: found 1.5; must be at most 1.01"),
         ({"image_size": 10000}, "image_size: found 10000; must be at most 512"),
         ({"roc": {}}, "roc.threshold: missing; take a file from models/"),
-        ({"roc": {"threshold": [0.1], "fpr": [2.0]}}, r"roc.fpr\[0\]: found 2.0; must be at most 1"),
-        ({"roc": {"threshold": [0.1, 0.2, 0.3], "fpr": [0.5]}}, "roc: has 1 rates; must be 3"),
+        ({"roc": {"threshold": [0.1], "fpr": [2.0], "tpr": [1.0]}}, r"roc.fpr\[0\]: found 2.0; must be at most 1"),
+        ({"roc": {"threshold": [0.1, 0.2, 0.3], "fpr": [0.9, 0.7, 0.5], "tpr": [0.5]}}, "roc: has 1 rates; must be 3"),
     ],
 )
 def test_a_model_that_was_not_exported_is_named(model, tmp_path, odd, where):

@@ -56,5 +56,8 @@ def test_a_model_file_says_what_its_use_needs():
     roc = [{"fpr": 0, "tpr": 0, "threshold": 0.75, "chosen": 0}, {"fpr": 1, "tpr": 1, "threshold": -1, "chosen": 1}]
     found = about_model({"method": "meta", "threshold": 0}, 0.5, roc, "flip")
     assert found == {
-        "method": "meta", "threshold": 0.5, "roc": {"threshold": [0.75, -1.0], "fpr": [0.0, 1.0]}, "tta": "flip",
-    }  # fmt: skip
+        "method": "meta",
+        "threshold": 0.5,
+        "roc": {"threshold": [0.75, -1.0], "fpr": [0.0, 1.0], "tpr": [0.0, 1.0]},
+        "tta": "flip",
+    }

@@ -133,7 +133,7 @@ def own_threshold(
     calibration = calibrate(own.pairs, "balanced") if fpr is None else calibrate(own.pairs, "fpr", fpr)
     rates, curve = own.rates(calibration.threshold), roc_table(own.pairs, calibration)
     about = {"classes": len(own.sizes), "pictures": int(own.sizes.sum())}
-    roc = {key: [row[key] for row in curve] for key in ("threshold", "fpr")}
+    roc = {key: [row[key] for row in curve] for key in ("threshold", "fpr", "tpr")}
     threshold = {"network": network, "threshold": calibration.threshold, "criterion": calibration.criterion}
     measured = {name: figure._asdict() for name, figure in rates.items()}
     return calibration, rates, threshold | about | measured | {"roc": roc}

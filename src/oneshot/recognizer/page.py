@@ -38,7 +38,8 @@ from oneshot.sources.pictures import MOST_BYTES
 HOST = "127.0.0.1"
 HTML = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 NEAREST = 3  # enrolled pictures that are shown beside a name
-AXIS = np.linspace(-1, 1, 81)  # similarities between which the page draws how many pairs there are
+KINDS = ("different", "alike")  # pairs of which the page draws how many there are
+AXIS = np.linspace(-1, 1, 81)  # similarities between which it does
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -116,8 +117,11 @@ def _app(recognizer: Recognizer) -> Starlette:
     async def verify(request: Request) -> Response:
         """What `Recognizer.verify` says of two vectors, in the words of the command line."""
         verdict = recognizer.compare(*_vectors(await request.json()))
-        rates = [recognizer.false_positive_rate(cosine) for cosine in AXIS]
-        return JSONResponse(asdict(verdict) | {"told": told(verdict), "axis": AXIS.tolist(), "rates": rates})
+        curves = {
+            kind: np.interp(AXIS, recognizer.roc[0], rates).tolist()
+            for kind, rates in zip(KINDS, recognizer.roc[1:], strict=True)
+        }
+        return JSONResponse(asdict(verdict) | curves | {"told": told(verdict), "axis": AXIS.tolist()})
 
     async def classify(request: Request) -> Response:
         """For each of `pictures` its match among those `enrolled` as `names`, and the rows that it is most like."""

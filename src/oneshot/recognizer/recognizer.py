@@ -30,6 +30,7 @@ CALIBRATE = "make it by `oneshot calibrate FOLDER`"
 CHUNK = 256  # pictures of 32 x 32 that are decoded and embedded at a time; fewer of larger ones
 
 AnyPicture = TypeVar("AnyPicture", bound=Picture)
+Rate = Annotated[Float, Field(ge=0, le=1)]
 Cosine = Annotated[Float, Field(ge=-1.01, le=1.01)]  # rounding may lead beyond 1
 
 
@@ -46,10 +47,11 @@ class Verdict:
 
 
 class Roc(Group):
-    """How often pairs of different classes reach a threshold."""
+    """How often pairs reach a threshold: of different classes (fpr), and of the same (tpr)."""
 
     threshold: Annotated[list[Cosine], Field(min_length=1)]
-    fpr: list[Annotated[Float, Field(ge=0, le=1)]]
+    fpr: list[Rate]
+    tpr: list[Rate]
 
 
 class Exported(About):
@@ -134,7 +136,7 @@ class Recognizer:
 
     def false_positive_rate(self, threshold: float) -> float:
         """The share of pairs of different classes whose cosine is at least `threshold`, from the ROC curve."""
-        return float(np.interp(threshold, *self.roc))
+        return float(np.interp(threshold, *self.roc[:2]))
 
     def strict_threshold(self, false_alarms: float, classes: int) -> float:
         """The threshold that a stranger to a gallery of so many classes passes with the chance `false_alarms`, 0..1.
@@ -143,7 +145,7 @@ class Recognizer:
         """
         if not 0 < false_alarms < 1:
             raise UserError(f"false alarms: found {false_alarms}; must be above 0 and below 1")
-        thresholds, rates = self.roc[:, ::-1]
+        thresholds, rates, _ = self.roc[:, ::-1]
         return float(np.interp(strict_rate(false_alarms, classes), rates, thresholds, left=1.01))
 
     def enroll(self, classes: str | Path | Mapping[str, Picture | Iterable[Picture]]) -> Gallery:
@@ -188,11 +190,12 @@ def _several(pictures: Picture | Iterable[Picture]) -> list[Picture]:
 
 
 def _rising(roc: Mapping[str, list[float]], path: str | Path) -> np.ndarray:
-    """Thresholds and rates (2, P) of a ROC curve that stands in a file, by rising threshold."""
-    thresholds, rates = roc["threshold"], roc["fpr"]
-    if len(thresholds) != len(rates):
-        raise UserError(f"{path}: roc: has {len(rates)} rates; must be {len(thresholds)}, one for each threshold")
-    return np.array(sorted(zip(thresholds, rates, strict=True)), dtype=np.float64).T
+    """Thresholds, FPR and TPR (3, P) of a ROC curve that stands in a file, by rising threshold."""
+    thresholds, *rates = roc["threshold"], roc["fpr"], roc["tpr"]
+    for found in rates:
+        if len(thresholds) != len(found):
+            raise UserError(f"{path}: roc: has {len(found)} rates; must be {len(thresholds)}, one for each threshold")
+    return np.array(sorted(zip(thresholds, *rates, strict=True)), dtype=np.float64).T
 
 
 def model_path(model: str | Path) -> Path:

@@ -78,10 +78,10 @@ def about_model(trained: dict[str, Any], threshold: float, roc: Rows, tta: str) 
 
     Args:
         trained: what training wrote into its file.
-        roc: rows with `threshold` and `fpr`, on pairs of classes that training never saw.
+        roc: rows with `threshold`, `fpr` and `tpr`, on pairs of classes that training never saw.
         tta: the test-time augmentation that the threshold is for.
     """
-    points = {key: [float(row[key]) for row in roc] for key in ("threshold", "fpr")}
+    points = {key: [float(row[key]) for row in roc] for key in ("threshold", "fpr", "tpr")}
     return trained | {"threshold": threshold, "roc": points, "tta": tta}
 
 
