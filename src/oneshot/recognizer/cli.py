@@ -62,7 +62,10 @@ def parser() -> argparse.ArgumentParser:
     options: dict[str, dict[str, Any]] = {
         "first": {"metavar": "PICTURE"},
         "second": {"metavar": "PICTURE"},
-        "folder": {"metavar": "FOLDER", "help": "with a folder of pictures for each class, or a picture for each"},
+        "folder": {
+            "metavar": "FOLDER",
+            "help": "with a folder of pictures for each class; of enroll, or a picture for each",
+        },
         "pictures": {"metavar": "PICTURE", "nargs": "+", "help": "a file, a folder, or a pattern in quotes"},
         "--model": {"default": "meta", "help": "classic, meta, or the path of a model file (default: meta)"},
         "--gallery": {"metavar": "FILE", "default": "gallery.safetensors", "help": "default: gallery.safetensors"},
@@ -119,17 +122,18 @@ def run_verify(options: argparse.Namespace) -> int:
 
 def told(verdict: Verdict) -> str:
     """A verdict in two lines."""
+    share, rate = (_percent(each, verdict.finest) for each in (verdict.share_as_similar, verdict.false_positive_rate))
     return (
         f"{'same class' if verdict.same else 'different classes'}: similarity {verdict.similarity:.3f}, "
         f"{'at least' if verdict.same else 'below'} the threshold {verdict.threshold:.3f}\n"
-        f"{_percent(verdict.share_as_similar)} of pairs of different {verdict.classes} are at least this alike, "
-        f"and {_percent(verdict.false_positive_rate)} reach the threshold."
+        f"{share} of pairs of different {verdict.classes} are at least this alike, and {rate} reach the threshold."
     )
 
 
-def _percent(share: float) -> str:
+def _percent(share: float, finest: float) -> str:
     """A share of 1, to two digits; one that is too small to tell from so many pairs is not called 0."""
-    return f"{100 * share:.2g} %" if share >= 0.0001 else "Less than 0.01 %"
+    least = max(finest, 0.0001)
+    return f"{100 * share:.2g} %" if share >= least else f"Less than {100 * least:.2g} %"
 
 
 def run_enroll(options: argparse.Namespace) -> int:

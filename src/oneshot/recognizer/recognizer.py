@@ -44,6 +44,7 @@ class Verdict:
     false_positive_rate: float  # share of pairs of different classes that reach the threshold, 0..1
     share_as_similar: float  # share of such pairs that are at least as similar as this one, 0..1
     classes: str  # that those pairs are of
+    finest: float  # the smallest share that so many pairs can tell from none
 
 
 class Roc(Group):
@@ -132,7 +133,8 @@ class Recognizer:
         """What `verify` says, of two embeddings (D,)."""
         cosine = float(np.clip(one @ two, -1, 1))
         rates = self.false_positive_rate(self.threshold), self.false_positive_rate(cosine)
-        return Verdict(cosine >= self.threshold, cosine, self.threshold, *rates, self.classes)
+        finest = float(self.roc[1][self.roc[1] > 0].min(initial=1))
+        return Verdict(cosine >= self.threshold, cosine, self.threshold, *rates, self.classes, finest)
 
     def false_positive_rate(self, threshold: float) -> float:
         """The share of pairs of different classes whose cosine is at least `threshold`, from the ROC curve."""
