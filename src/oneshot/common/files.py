@@ -72,6 +72,15 @@ def _settle(left: Path, path: Path) -> None:
         left.unlink()
 
 
+def new_file(option: str, path: str | Path, *suffixes: str) -> Path:
+    """The path that an option gives for a file to be made; UserError where it ends in none of these, or is there."""
+    if not str(path).endswith(suffixes):
+        raise UserError(f"{option}: found {str(path)!r}; must end in {' or '.join(suffixes)}")
+    if os.path.lexists(path):
+        raise UserError(f"{path}: is there already; remove it, or choose another {option}")
+    return Path(path)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text as `write_bytes` does."""
     write_bytes(path, text.encode())

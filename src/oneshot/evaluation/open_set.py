@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oneshot.data.sampling import random_stream
+from oneshot.evaluation.metrics import on_grid, pair_similarities, similarities
 
 WISHED = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # shares of strangers that are named
 DRAWS = 100  # of the classes that are enrolled, and of their supports
@@ -38,6 +39,7 @@ def open_set(supports: Sequence[Tensor], tests: Sequence[Tensor], seed: int) -> 
         that are named rightly at the threshold of just that rate; and `found`, the rate where the threshold is the one
         that `strict_rate` gives from pairs of the enrolled classes, which know no stranger (none with one class).
     """
+    supports, tests = ([on_grid(vectors) for vectors in part] for part in (supports, tests))
     found = np.array([_draw(supports, tests, random_stream(seed, "open_set", draw)) for draw in range(DRAWS)])
     return {
         f"false_alarms_{100 * wished:g}": {"identified": float(identified)}
@@ -51,14 +53,14 @@ def _draw(supports: Sequence[Tensor], tests: Sequence[Tensor], rng: np.random.Ge
     known, strangers = np.split(order, [-(len(order) // 2)])
     gallery = torch.stack([supports[label][rng.integers(len(supports[label]))] for label in known])
     asked = [tests[label] for label in known]
-    scores, nearest = (torch.cat(asked) @ gallery.T).max(dim=1)
-    right = nearest == torch.arange(len(known)).repeat_interleave(torch.tensor([len(part) for part in asked]))
-    alien = (torch.cat([tests[label] for label in strangers]) @ gallery.T).amax(dim=1)
-    pairs = [one @ other.T for place, one in enumerate(asked) for other in asked[:place]]
-    different = torch.cat([block.flatten() for block in pairs]) if pairs else torch.zeros(1)
+    labels = torch.arange(len(known)).repeat_interleave(torch.tensor([len(part) for part in asked]))
+    scores, nearest = similarities(torch.cat(asked), gallery).max(dim=1)
+    right = nearest.eq(labels)
+    alien = similarities(torch.cat([tests[label] for label in strangers]), gallery).amax(dim=1)
+    _, different = pair_similarities(torch.cat(asked), labels)
     rows = []
     for wished in WISHED:
         exact = np.quantile(alien, 1 - wished)
-        strict = np.quantile(different, 1 - strict_rate(wished, len(known)))
+        strict = float(np.quantile(different, 1 - strict_rate(wished, len(known)))) if len(known) > 1 else 0.0
         rows.append([(right & (scores >= exact)).double().mean().item(), (alien >= strict).double().mean().item()])
     return np.array(rows)

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,12 +17,11 @@ import numpy as np
 from tqdm import tqdm
 
 from oneshot.common.errors import UserError, printable
-from oneshot.common.files import read_json, write_bytes, write_json, write_text
+from oneshot.common.files import new_file, write_bytes, write_text
 from oneshot.common.stage import Parser, run_stage
 from oneshot.recognizer.gallery import Gallery, gallery_pictures
-from oneshot.recognizer.measured import FEWEST, Figure, OwnClasses, draw_roc, figures, own_threshold
 from oneshot.recognizer.onnx_file import run_export
-from oneshot.recognizer.recognizer import CALIBRATE, UNSEEN, OwnThreshold, Recognizer, Verdict
+from oneshot.recognizer.recognizer import UNSEEN, Recognizer, Verdict
 from oneshot.sources.pictures import find_pictures
 
 SAME, DIFFERENT, FAILED = 0, 1, 2
@@ -94,8 +93,9 @@ def parser() -> argparse.ArgumentParser:
         ("gallery", run_gallery, "list enrolled classes, remove or rename some", "--gallery --remove --rename --json"),
         ("classify", run_classify, "name what pictures show, of the enrolled classes",
          "pictures --gallery --threshold --false-alarms --json"),
-        ("evaluate", run_evaluate, "measure a network on pictures of one's own", "folder --threshold --json"),
-        ("calibrate", run_calibrate, "find the threshold that suits pictures of one's own",
+        ("evaluate", _measuring("run_evaluate"), "measure a network on pictures of one's own",
+         "folder --threshold --json"),
+        ("calibrate", _measuring("run_calibrate"), "find the threshold that suits pictures of one's own",
          "folder --fpr --output --plot"),
         ("embed", run_embed, "write the vectors of pictures as npy, their paths beside them", "pictures --output"),
         ("export", run_export, "write a network in ONNX, which runs without PyTorch", "--onnx"),
@@ -145,7 +145,7 @@ def run_enroll(options: argparse.Namespace) -> int:
             known = None
         else:
             recognizer.check(known, options.gallery)
-    classes, found, vectors = _classes(recognizer, options.folder)
+    classes, found, vectors = in_folder(recognizer, options.folder)
     if lost := set(classes).difference(found):
         raise UserError(f"{options.folder}: class {min(lost)} has no picture that can be read")
     added = Gallery.of(found, vectors, recognizer.name)
@@ -195,57 +195,10 @@ def run_classify(options: argparse.Namespace) -> int:
     return FAILED if failed else 0
 
 
-def run_evaluate(options: argparse.Namespace) -> int:
-    """`oneshot evaluate`: the figures in front, of classes that no training saw."""
-    recognizer = Recognizer(options.model, options.threshold)
-    own, failed = _own(recognizer, options.folder)
-    found = figures(own, recognizer.threshold)
-    if options.json:
-        print(json.dumps({"classes": len(own.sizes), "pictures": int(own.sizes.sum()), "figures": found}, indent=2))
-    else:
-        _show(own, {each["what"]: Figure(each["value"], each["low"], each["high"]) for each in found.values()})
-    return FAILED if failed else 0
-
-
-def run_calibrate(options: argparse.Namespace) -> int:
-    """`oneshot calibrate`: a file that holds something else than a threshold is not overwritten."""
-    if options.fpr is not None and not 0 < options.fpr < 1:
-        raise UserError(f"--fpr: found {options.fpr}; must be above 0 and below 1")
-    if os.path.lexists(options.output):
-        read_json(options.output, OwnThreshold, CALIBRATE)
-    if options.plot and (not options.plot.endswith((".svg", ".png")) or os.path.lexists(options.plot)):
-        raise UserError(f"--plot: found {options.plot!r}; must end in .svg or .png, and not be there yet")
-    recognizer = Recognizer(options.model)
-    own, failed = _own(recognizer, options.folder)
-    calibration, rates, content = own_threshold(own, recognizer.name, options.fpr)
-    write_json(options.output, content)
-    if options.plot:
-        draw_roc(own, calibration, Path(options.plot))
-    print(f"{options.output}: threshold {calibration.threshold:.3f}")
-    words = {"fpr": "different pairs taken for same", "tpr": "same pairs found", "binary": "balanced accuracy"}
-    _show(own, {words[name]: rates[name] for name in words})
-    return FAILED if failed else 0
-
-
-def _show(own: OwnClasses, rows: dict[str, Figure]) -> None:
-    """Figures, a line each, and what they are of."""
-    width = max(map(len, rows))
-    for words, figure in rows.items():
-        print(f"{words:{width}}  {figure}")
-    enough = len(own.sizes) >= FEWEST
-    about = "in brackets 95 % intervals over classes" if enough else f"intervals take {FEWEST} classes or more"
-    print(f"{own.sizes.sum()} pictures of {len(own.sizes)} classes; {about}", file=sys.stderr)
-
-
 def run_embed(options: argparse.Namespace) -> int:
     """`oneshot embed`: FILE.npy (N, D) float32 unit vectors, and FILE.txt with the path of each row, escaped."""
-    if not options.output.endswith(".npy"):
-        raise UserError(f"--output: found {options.output!r}; must end in .npy")
-    output = Path(options.output)
-    names = output.with_suffix(".txt")
-    for file in (output, names):
-        if os.path.lexists(file):
-            raise UserError(f"{file}: is there already; remove it, or choose another --output")
+    output = new_file("--output", options.output, ".npy")
+    names = new_file("--output", output.with_suffix(".txt"), ".txt")
     paths, vectors, failed = _embedded(Recognizer(options.model), expand(options.pictures))
     if not paths:
         raise UserError("no picture could be read")
@@ -283,17 +236,23 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     return list(found)
 
 
-def _classes(recognizer: Recognizer, folder: str) -> tuple[list[str], list[str], np.ndarray]:
+def in_folder(recognizer: Recognizer, folder: str) -> tuple[list[str], list[str], np.ndarray]:
     """The classes of all pictures in a folder, then those of the P pictures that can be read, with vectors (P, D)."""
     classes = gallery_pictures(folder)
     paths, vectors, _ = _embedded(recognizer, list(classes))
     return list(classes.values()), [classes[path] for path in paths], vectors
 
 
-def _own(recognizer: Recognizer, folder: str) -> tuple[OwnClasses, int]:
-    """What can be measured in a folder, and how many pictures cannot be read."""
-    every, found, vectors = _classes(recognizer, folder)
-    return OwnClasses(vectors, found, folder), len(every) - len(found)
+def _measuring(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command of `measured`, which loads scipy: the others do without."""
+
+    def run(options: argparse.Namespace) -> int:
+        from oneshot.recognizer import measured
+
+        code: int = getattr(measured, name)(options)
+        return code
+
+    return run
 
 
 def _embedded(recognizer: Recognizer, paths: Sequence[Path]) -> tuple[list[Path], np.ndarray, int]:

@@ -6,7 +6,10 @@ the kind, at the same threshold.
 
 from __future__ import annotations
 
+import argparse
 import io
+import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from itertools import permutations
@@ -18,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from oneshot.common.errors import UserError, printable
-from oneshot.common.files import write_bytes
+from oneshot.common.files import new_file, read_json, write_bytes, write_json
 from oneshot.evaluation import episodes
 from oneshot.evaluation.calibration import Calibration, calibrate, roc_table
 from oneshot.evaluation.metrics import (
@@ -29,6 +32,8 @@ from oneshot.evaluation.metrics import (
     similarities,
     triplet_accuracy,
 )
+from oneshot.recognizer import cli
+from oneshot.recognizer.recognizer import CALIBRATE, OwnThreshold, Recognizer
 
 Floats = NDArray[np.float64]
 
@@ -182,3 +187,50 @@ def _figure(of: Callable[[Floats], Floats], sizes: NDArray[np.int64]) -> Figure:
     if low == high:  # no class differs: the rule of three, as pictures were right or wrong alike
         low, high = max(0, value - 3 / sizes.sum()), min(1, value + 3 / sizes.sum())
     return Figure(value, float(low), float(high))
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    """`oneshot evaluate`: the figures in front, of classes that no training saw."""
+    recognizer = Recognizer(options.model, options.threshold)
+    own, failed = _own(recognizer, options.folder)
+    found = figures(own, recognizer.threshold)
+    if options.json:
+        print(json.dumps({"classes": len(own.sizes), "pictures": int(own.sizes.sum()), "figures": found}, indent=2))
+    else:
+        _show(own, {each["what"]: Figure(each["value"], each["low"], each["high"]) for each in found.values()})
+    return cli.FAILED if failed else 0
+
+
+def run_calibrate(options: argparse.Namespace) -> int:
+    """`oneshot calibrate`: a file that holds something else than a threshold is not overwritten."""
+    if options.fpr is not None and not 0 < options.fpr < 1:
+        raise UserError(f"--fpr: found {options.fpr}; must be above 0 and below 1")
+    if os.path.lexists(options.output):
+        read_json(options.output, OwnThreshold, CALIBRATE)
+    plot = new_file("--plot", options.plot, ".svg", ".png") if options.plot else None
+    recognizer = Recognizer(options.model)
+    own, failed = _own(recognizer, options.folder)
+    calibration, rates, content = own_threshold(own, recognizer.name, options.fpr)
+    write_json(options.output, content)
+    if plot:
+        draw_roc(own, calibration, plot)
+    print(f"{options.output}: threshold {calibration.threshold:.3f}")
+    words = {"fpr": "different pairs taken for same", "tpr": "same pairs found", "binary": "balanced accuracy"}
+    _show(own, {words[name]: rates[name] for name in words})
+    return cli.FAILED if failed else 0
+
+
+def _show(own: OwnClasses, rows: dict[str, Figure]) -> None:
+    """Figures, a line each, and what they are of."""
+    width = max(map(len, rows))
+    for words, figure in rows.items():
+        print(f"{words:{width}}  {figure}")
+    enough = len(own.sizes) >= FEWEST
+    about = "in brackets 95 % intervals over classes" if enough else f"intervals take {FEWEST} classes or more"
+    print(f"{own.sizes.sum()} pictures of {len(own.sizes)} classes; {about}", file=sys.stderr)
+
+
+def _own(recognizer: Recognizer, folder: str) -> tuple[OwnClasses, int]:
+    """What can be measured in a folder, and how many pictures cannot be read."""
+    every, found, vectors = cli.in_folder(recognizer, folder)
+    return OwnClasses(vectors, found, folder), len(every) - len(found)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 
 import torch
 from torch import Tensor, nn
 
 from oneshot.common.errors import UserError
-from oneshot.common.files import write_bytes
+from oneshot.common.files import new_file, write_bytes
 from oneshot.model.embedding import embed_views
 from oneshot.recognizer.recognizer import NAMES, Recognizer
 
@@ -52,12 +51,9 @@ def onnx_file(recognizer: Recognizer, **more: str) -> bytes:
 
 def run_export(options: argparse.Namespace) -> None:
     """`oneshot export`: a file that is there is not overwritten."""
-    if not options.onnx.endswith(".onnx"):
-        raise UserError(f"--onnx: found {options.onnx!r}; must end in .onnx")
-    if os.path.lexists(options.onnx):
-        raise UserError(f"{options.onnx}: is there already; remove it, or choose another --onnx")
+    path = new_file("--onnx", options.onnx, ".onnx")
     recognizer = Recognizer(options.model)
     ours = {"license": "MIT"} if options.model in NAMES else {}  # people's own networks have terms of their own
-    write_bytes(options.onnx, onnx_file(recognizer, **ours))
+    write_bytes(path, onnx_file(recognizer, **ours))
     shape = f"{recognizer.channels}, {recognizer.side}, {recognizer.side}"
     print(f"{options.onnx}: images (N, {shape}) uint8 to vectors (N, {recognizer.network.dimensions}) float32")

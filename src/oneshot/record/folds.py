@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import stdev
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from oneshot.record.markdown import percent, table
 from oneshot.record.statistics import interval
 from oneshot.record.studies import NotRun, Record, Study
-from oneshot.record.tables import GAP, WORDS, paired
+from oneshot.record.tables import GAP, WORDS, over_runs, paired
 from oneshot.report.comparison import METHODS, headlines
 from oneshot.report.plots import COLOURS, save
 
@@ -37,22 +37,21 @@ def summary(record: Record) -> str:
     runs = of(record)
     measured = [key for key in MEASURES if key in headlines(runs[0]["meta"])]
     rows = [[WORDS[key], f"`{key}`", *paired(runs, key)] for key in measured]
-    lost = [[headlines(run[m])["binary_best"] - headlines(run[m])["binary"] for run in runs] for m in METHODS]
-    cells = [percent(mean(values)) for values in lost]
+    cells = [percent(lost) for lost in (over_runs(runs, "binary_best") - over_runs(runs, "binary")).mean(axis=1)]
     rows.insert(measured.index("binary") + 1, ["lost by the calibrated threshold", "", *cells, ""])
     classes = sorted(_classes(runs), key=lambda row: row[1] + row[2])
     ends = [
         ", ".join(f"{name.replace('_', ' ')} {percent((classic + meta) / 2)}" for name, classic, meta in part)
         for part in (classes[:EXTREMES], classes[: -EXTREMES - 1 : -1])
     ]
-    means = [headlines(run["classic"])["triplet"] for run in runs]
+    level, _ = over_runs(runs, "triplet")
     return "\n\n".join(
         [
             f"**{outcome(runs)}**",
             table([f"means over {len(runs)} folds", "key", *METHODS, GAP], rows),
             f"Hardest classes, triplet accuracy: {ends[0]}. Easiest: {ends[1]}.",
             f"Few classes say little: from fold to fold, triplet accuracy of classic training has a standard deviation "
-            f"of {percent(stdev(means))} points, and the difference one of {percent(stdev(_gaps(runs)))}.",
+            f"of {percent(stdev(level))} points, and the difference one of {percent(stdev(_gaps(runs)))}.",
         ]
     )
 
@@ -88,9 +87,9 @@ def draw(record: Record, path: Path) -> None:
     save(figure, path)
 
 
-def _gaps(runs: list[Study]) -> list[float]:
-    classic, meta = ([headlines(run[method])["triplet"] for run in runs] for method in METHODS)
-    return [theirs - ours for ours, theirs in zip(classic, meta, strict=True)]
+def _gaps(runs: list[Study]) -> np.ndarray:
+    classic, meta = over_runs(runs, "triplet")
+    return meta - classic
 
 
 def _classes(runs: list[Study]) -> list[tuple[str, float, float]]:

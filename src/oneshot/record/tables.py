@@ -38,8 +38,13 @@ def seeds(record: Record) -> str:
 
 def paired(runs: list[Study], key: str, label: str = "") -> list[str]:
     """Means over runs of a headline with Student's 95 % intervals: classic, meta, and their difference by run."""
-    classic, meta = (np.array([headlines(run[method])[key] for run in runs]) for method in METHODS)
+    classic, meta = over_runs(runs, key)
     return [estimated(*interval(values), label) for values in (classic, meta, meta - classic)]
+
+
+def over_runs(runs: list[Study], key: str) -> np.ndarray:
+    """A headline of each run, (2, runs): by classic training, and by meta."""
+    return np.array([[headlines(run[method])[key] for run in runs] for method in METHODS])
 
 
 def reference(record: Record) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 matplotlib.use("svg")  # no screen needed
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font, get_font_names
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
@@ -76,9 +77,7 @@ def roc(curves: dict[str, Rows], areas: dict[str, float], path: Path) -> None:
     left.set(yscale="log", ylim=(1, 100), ylabel="same pairs not found, in %", title="marks: calibrated thresholds")
     right.set_title("same pairs found: meta - classic, in points")
     left.legend(loc="lower left")
-    for axis in (left.xaxis, left.yaxis, right.xaxis):
-        axis.set_ticks(PERCENT, [str(tick) for tick in PERCENT])
-        axis.set_minor_locator(NullLocator())
+    _mark_percent(left.xaxis, left.yaxis, right.xaxis)
     save(figure, path)
 
 
@@ -186,9 +185,7 @@ def open_set(details: dict[str, dict[str, Any]], path: Path) -> None:
     )
     for axes in (left, right):
         axes.set_xscale("log")
-    for axis in (left.xaxis, right.xaxis, right.yaxis):
-        axis.set_ticks(PERCENT[:-1], [str(tick) for tick in PERCENT[:-1]])
-        axis.set_minor_locator(NullLocator())
+    _mark_percent(left.xaxis, right.xaxis, right.yaxis, most=50)
     left.legend(loc="lower right")
     save(figure, path)
 
@@ -266,6 +263,13 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(figure)
     write_bytes(path, buffer.getvalue())
+
+
+def _mark_percent(*log_axes: Axis, most: int = 100) -> None:
+    ticks = [tick for tick in PERCENT if tick <= most]  # one beyond would widen the picture
+    for axis in log_axes:
+        axis.set_ticks(ticks, [str(tick) for tick in ticks])
+        axis.set_minor_locator(NullLocator())
 
 
 def _picture(axes: Axes, image: NDArray[np.uint8], words: str, colour: str, bold: bool = False) -> None:
