@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))
-
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_json
 
+ROOT = Path(__file__).resolve().parents[1]
 FOLDS = range(1, 11)
 
 
@@ -41,7 +38,7 @@ def write_answer(
         name: of the question in studies/questions.yaml.
         arms: what is compared; the difference is second - first.
         pairs: what a pair of figures shares, such as a fold or a seed.
-        figures: words for a figure -> its values for each arm, one a pair, fractions of 1. The first is the primary one.
+        figures: words for a figure -> its values for each arm, one a pair, fractions of 1; the first decides.
         about: what a reader needs to judge them, such as the machine.
     """
     rows = [{"what": words, "first": list(first), "second": list(second)} for words, (first, second) in figures.items()]
