@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from helpers import ROOT
 from made_up import add_study, details, make_project
 
 from oneshot.common.errors import UserError
-from oneshot.common.files import read_json, write_json
+from oneshot.common.files import read_json, write_json, write_text
 from oneshot.common.schema import names_of
 from oneshot.params import Params
 from oneshot.record import tables
@@ -124,6 +126,27 @@ def test_the_outcome_over_folds_is_called_as_its_rules_say(tmp_path: Path, gaps:
     assert "| lost by the calibrated threshold |  | 5.00 | 5.00 |  |" in summary
     assert "Hardest classes, triplet accuracy: worm 89.00" in summary
     assert "has a standard deviation of 1.00 points" in summary
+
+
+@pytest.mark.parametrize(
+    ("gaps", "words"),
+    [
+        ((0.03, 0.05, 0.04), "meta is better: 4.00 ± 3.58 points over 3 pairs."),  # at 95 % it would be ± 2.48
+        ((-0.03, -0.05, -0.04), "meta is worse: -4.00"),
+        ((0.02, 0.05, 0.04), "Not decided: 3.67"),
+        ((0.0001, -0.0001, 0), "No difference: 0.00"),
+    ],
+)
+def test_a_question_is_answered_as_its_rules_say(tmp_path: Path, gaps: tuple[float, ...], words: str) -> None:
+    asked = {name: {key: f"{name}'s {key}" for key in ("question", "figure", "runs", "script")} for name in "ab"}
+    write_text(tmp_path / "studies/questions.yaml", yaml.safe_dump(asked))
+    first = [0.8, 0.7, 0.6]
+    figures = [{"what": "5-shot", "first": first, "second": list(np.add(first, gaps))}]
+    answer = {"first": "classic", "second": "meta", "pairs": ["1", "2", "3"], "figures": figures, "about": {}}
+    write_json(tmp_path / "studies/b.json", answer)
+    shown = part("questions", Record(tmp_path))
+    assert "## a's question" in shown and "Not run yet: `python a's script` does." in shown
+    assert f"**{words}" in shown and "difference, 97.5 %" in shown and "| 5-shot | 70.00 |" in shown
 
 
 def test_runs_stand_beside_the_one_that_they_differ_from(tmp_path: Path) -> None:

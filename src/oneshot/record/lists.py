@@ -20,6 +20,7 @@ FOLDERS = {
     "stages": "The stages of dvc.yaml, one script each.",
     "scripts": "Commands for a person, beside the pipeline.",
     "benchmarks": "What training, evaluation and the pipeline cost.",
+    "regimes": "Where does meta-learning pay? One script a question.",
 }
 GROUP = re.compile(r"(\w+):(?: +# (.+))?")
 PARAMETER = re.compile(r"( *)(\w+): (.*?\S) +# (.+?)(?: \[([^\[\]]+)\])?")

@@ -13,19 +13,22 @@ from pathlib import Path
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_text
-from oneshot.record import ablations, beside, folds, front, lists, speed, tables
+from oneshot.record import ablations, beside, folds, front, lists, questions, speed, tables
 from oneshot.record.studies import NotRun, Record
 
 PAGES = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("experiments", "speed", "trust", "parameters", "metrics", "code", "use")),
+    *(
+        f"docs/{name}.md"
+        for name in ("experiments", "speed", "trust", "parameters", "metrics", "code", "use", "regimes")
+    ),
 )
 PICTURES = {"docs/ablations.svg": ablations.draw, "docs/folds.svg": folds.draw}
 NAMED_ALIKE: tuple[Callable[[Record], str], ...] = (
     front.headline, front.verify, beside.missing, beside.cifar_fs, ablations.luck,
     tables.seeds, tables.reference, tables.setting, tables.gains, tables.thresholds,
     tables.near_duplicates, lists.command_line, lists.dropped, lists.two_at_once, lists.made_up_input, lists.parameters,
-    lists.metric_keys, speed.stages,
+    lists.metric_keys, questions.questions, speed.stages,
 )  # fmt: skip
 PARTS: dict[str, Callable[[Record], str]] = {
     **{make.__name__: make for make in NAMED_ALIKE},

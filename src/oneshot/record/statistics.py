@@ -14,13 +14,13 @@ from oneshot.evaluation.episodes import estimate
 BOOTSTRAPS = 10_000
 
 
-def interval(values: ArrayLike) -> tuple[float, float | None]:
-    """Mean of (N,) values, and the half-width of Student's 95 % interval; None where there is one value."""
+def interval(values: ArrayLike, sure: float = 0.95) -> tuple[float, float | None]:
+    """Mean of (N,) values, and the half-width of Student's interval that holds so `sure`; None of a single value."""
     values = np.asarray(values, dtype=np.float64)
-    if len(values) == 1:
+    if (last := len(values) - 1) == 0:
         return float(values[0]), None
     found = estimate(values)
-    return found.mean, found.ci95
+    return found.mean, found.ci95 * float(stdtrit(last, (1 + sure) / 2) / stdtrit(last, 0.975))
 
 
 def bootstrap(figures: ArrayLike) -> tuple[float, float]:

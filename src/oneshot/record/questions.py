@@ -1,0 +1,80 @@
+"""Where does meta-learning pay? The questions of studies/questions.yaml, answered by docs/regimes.md's rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from typing_extensions import TypedDict  # pydantic takes typing's from Python 3.12 on
+
+from oneshot.common.files import read_json, read_yaml
+from oneshot.record.markdown import estimated, percent, table
+from oneshot.record.statistics import interval
+from oneshot.record.studies import Record
+
+MARGIN = 0.005  # as between the folds: a smaller difference changes nothing for a user
+
+
+class Question(TypedDict):
+    """A line of studies/questions.yaml, written down before its runs."""
+
+    question: str
+    figure: str
+    runs: str
+    script: str
+
+
+class Row(TypedDict):
+    """A figure of both arms, one value a pair."""
+
+    what: str
+    first: list[float]
+    second: list[float]
+
+
+class Answer(TypedDict):
+    """A file studies/NAME.json; its first figure decides."""
+
+    first: str
+    second: str
+    pairs: list[str]
+    figures: list[Row]
+    about: dict[str, Any]
+
+
+def questions(record: Record) -> str:
+    """Each question, what was fixed before its runs, the outcome and a table."""
+    asked = read_yaml(record.root / "studies/questions.yaml", dict[str, Question])
+    parts = []
+    for name, question in asked.items():
+        parts.append(f"## {question['question']}")
+        parts.append("\n".join(f"- {key.capitalize()}: {question[key]}." for key in ("figure", "runs")))
+        file = record.root / f"studies/{name}.json"
+        if not file.exists():
+            parts.append(f"Not run yet: `python {question['script']}` does.")
+            continue
+        answer = read_json(file, Answer)
+        sure = 1 - 0.05 / len(asked)
+        parts += [f"**{outcome(answer, sure)}**", _figures(answer, sure)]
+    return "\n\n".join(parts)
+
+
+def outcome(answer: Answer, sure: float) -> str:
+    """What the first figure says: the difference, its interval over pairs, and what that is called."""
+    decides = answer["figures"][0]
+    gap, half = interval(np.subtract(decides["second"], decides["first"]), sure)
+    assert half is not None
+    if gap - half > 0 or gap + half < 0:
+        called = f"{answer['second']} is {'better' if gap > 0 else 'worse'}"
+    else:
+        called = "No difference" if abs(gap) + half < MARGIN else "Not decided"
+    return f"{called}: {percent(gap)} ± {percent(half)} points over {len(answer['pairs'])} pairs."
+
+
+def _figures(answer: Answer, sure: float) -> str:
+    rows = []
+    for row in answer["figures"]:
+        first, second = np.array(row["first"]), np.array(row["second"])
+        cells = [percent(first.mean()), percent(second.mean()), estimated(*interval(second - first, sure))]
+        rows.append([row["what"], *cells])
+    return table(["in %", answer["first"], answer["second"], f"difference, {100 * sure:g} %"], rows)
