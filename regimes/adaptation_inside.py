@@ -1,7 +1,7 @@
 """Does training through the adaptation, with the loss on queries, make networks that adapt better?
 
-    python regimes/adaptation_inside.py choose      learning rates of both stages, on the last fold
-    python regimes/adaptation_inside.py answer      both stages for the networks of the other folds
+    python regimes/adaptation_inside.py choose      learning rates of both stages, on fold 10
+    python regimes/adaptation_inside.py answer      both stages for the networks of folds 1 to 6
 
 A stage goes on from a network of a fold (`make folds`): each batch is support sets and queries of 16 classes, the
 linear map adapts to the supports as it does in a test, and the gradient of the queries' loss goes through its steps.
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from _episodes import Measured
-from _question import FOLDS, ROOT, fold_network, write_answer
+from _question import ROOT, fold_network, write_answer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -43,6 +43,7 @@ CLASSES, SUPPORTS = 16, 5  # of a batch, and supports of each class; the other i
 MEAN_OF = 50  # images of a class for its first proxy
 RATES = (0.001, 0.003, 0.01)
 CHOSEN = {ARMS[0]: 0.003, ARMS[1]: 0.003}
+CHOSEN_ON, TESTED = 10, range(1, 7)  # folds
 SHOTS, EPISODES = (5, 1, 30), 100
 PIECES = ROOT / "runs/adaptation_inside"
 
@@ -132,20 +133,20 @@ def unseen_images(dataset: Dataset, split: Split) -> tuple[np.ndarray, list[np.n
 
 
 def choose() -> None:
-    """Accuracy on the last fold by each rate, from its meta network; what `CHOSEN` holds is the best of each arm."""
+    """Accuracy by each rate, from the meta network of a fold; what `CHOSEN` holds is the best of each arm."""
     for arm, rate in product(ARMS, RATES):
-        print(arm, rate, stage(FOLDS[-1], "meta", arm, rate))
+        print(arm, rate, stage(CHOSEN_ON, "meta", arm, rate))
 
 
 def answer() -> None:
-    """Both arms for all other folds, the mean of both networks of each."""
+    """Both arms for the folds to test on: the mean of both networks of each."""
     found: dict[str, tuple[list[float], list[float]]] = {}
-    for fold in FOLDS[:-1]:
+    for fold in TESTED:
         for place, arm in enumerate(ARMS):
             of_both = [stage(fold, method, arm, CHOSEN[arm]) for method in METHODS]
             for what in sorted(of_both[0], key=lambda what: ("frozen" in what, SHOTS.index(int(what.split("-")[0])))):
                 found.setdefault(what, ([], []))[place].append(float(np.mean([of[what] for of in of_both])))
-    pairs = [f"fold_{fold}" for fold in FOLDS[:-1]]
+    pairs = [f"fold_{fold}" for fold in TESTED]
     write_answer("adaptation_inside", ARMS, pairs, found, {"images": IMAGES, "rates": CHOSEN})
 
 
