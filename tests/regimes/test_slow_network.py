@@ -1,0 +1,43 @@
+"""Two machines on a slow network: the images that a time allows, and what the answer sets side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import _two_machines
+import pytest
+import slow_network
+
+from oneshot.common.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("seconds", "images", "allowed"),
+    [(4.0, 128, 30 * 128), (4.1, 128, 29 * 128), (9.0, 7680, 13 * 7680), (0.25, 128, 480 * 128), (121.0, 7680, 0)],
+)
+def test_the_time_allows_whole_steps(seconds: float, images: int, allowed: int) -> None:
+    assert slow_network.images_allowed(seconds, images) == allowed
+
+
+def test_the_answer_compares_by_network_and_the_slowest_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Any] = []
+    monkeypatch.setattr("sys.argv", ["slow_network.py"])
+    monkeypatch.setattr(slow_network, "speed", lambda *_: {"images": 1280})
+    monkeypatch.setattr(slow_network, "read_json", lambda path: {"hardware": "a processor"})
+    monkeypatch.setattr(slow_network, "write_answer", lambda *given: answers.append(given))
+    monkeypatch.setattr(slow_network, "trained", lambda name, *_: dict.fromkeys(slow_network.MEASURED, name))
+    slow_network.main()
+    ((_, arms, folds, figures, about),) = answers
+    assert arms == ("classic", "meta") and folds == ["fold_1", "fold_2", "fold_3"] and set(arms) < set(about)
+    assert next(iter(figures)) == "triplet accuracy after two minutes at 10 Mbit" and len(figures) == 12
+    for words, (classic, meta) in figures.items():
+        mbit = words.split(" Mbit")[0].split()[-1]
+        assert classic == [f"classic_{'alone' if 'alone' in words else mbit}_{fold}" for fold in folds], words
+        assert meta == [f"meta_{mbit}_{fold}" for fold in folds], words
+
+
+def test_without_the_rights_to_make_two_machines_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_two_machines.os, "geteuid", lambda: 1000)
+    with pytest.raises(UserError, match=r"found user 1000, .*must be root") as error, _two_machines.two_machines(10):
+        pass
+    assert "\n" not in str(error.value)
