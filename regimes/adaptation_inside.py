@@ -41,8 +41,11 @@ ARMS = ("plain training", "through the adaptation")
 IMAGES = 50_000  # of a stage
 CLASSES, SUPPORTS = 16, 5  # of a batch, and supports of each class; the other images are queries
 MEAN_OF = 50  # images of a class for its first proxy
-RATES = (0.001, 0.003, 0.01)
-CHOSEN = {ARMS[0]: 0.003, ARMS[1]: 0.003}
+RATES = (0.0003, 0.001, 0.003, 0.01)
+CHOSEN = {
+    ARMS[0]: 0.001,
+    ARMS[1]: 0.001,
+}  # by adapted 5-shot accuracy on fold 10: 58.69 and 58.82 %, 58.18 without a stage
 CHOSEN_ON, TESTED = 10, range(1, 7)  # folds
 SHOTS, EPISODES = (5, 1, 30), 100
 PIECES = ROOT / "runs/adaptation_inside"
