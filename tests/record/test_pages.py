@@ -145,7 +145,7 @@ def test_a_question_is_answered_as_its_rules_say(tmp_path: Path, gaps: tuple[flo
     answer = {"first": "classic", "second": "meta", "pairs": ["1", "2", "3"], "figures": figures, "about": {}}
     write_json(tmp_path / "studies/b.json", answer)
     shown = part("questions", Record(tmp_path))
-    assert "## a's question" in shown and "Not run yet: `python a's script` does." in shown
+    assert "## A\n\na's question\n\n- Figure: a's figure." in shown and "Not run yet: `python a's script` does." in shown
     assert f"**{words}" in shown and "difference, 97.5 %" in shown and "| 5-shot | 70.00 |" in shown
 
 

@@ -47,11 +47,13 @@ def questions(record: Record) -> str:
     asked = read_yaml(record.root / "studies/questions.yaml", dict[str, Question])
     parts = []
     for name, question in asked.items():
-        parts.append(f"## {question['question']}")
-        parts.append("\n".join(f"- {key.capitalize()}: {question[key]}." for key in ("figure", "runs")))
+        parts += [f"## {name.replace('_', ' ').capitalize()}", question["question"]]
+        lines = [f"{key.capitalize()}: {question[key]}." for key in ("figure", "runs")]
+        script = question["script"]
+        parts.append("\n".join(f"- {line}" for line in [*lines, f"Script: [{script}](../{script})."]))
         file = record.root / f"studies/{name}.json"
         if not file.exists():
-            parts.append(f"Not run yet: `python {question['script']}` does.")
+            parts.append(f"Not run yet: `python {script}` does.")
             continue
         answer = read_json(file, Answer)
         sure = 1 - 0.05 / len(asked)
