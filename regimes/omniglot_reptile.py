@@ -1,17 +1,16 @@
 """Is this project's Reptile the paper's? Nichol, Achiam & Schulman 2018 (arXiv 1803.02999) on Omniglot, 5-way.
 
-    python regimes/omniglot_reptile.py    # half an hour on one core; killed and run again, it goes on
+    python regimes/omniglot_reptile.py OMNIGLOT    # a folder of drawings for each character; half an hour on one core
 
 The outer step is `ReptileTraining.step`; network, data and numbers are those of github.com/openai/supervised-reptile.
-What differs: 800 characters to train and 164 to test, not 1,200 and 423, since only the background part is at hand, 12
-to 20 drawings each; 20,000 outer steps, not 100,000; Adam's state is averaged over an outer step's tasks, theirs goes
-from one to the next; no biases before batch norm, which undoes them; even padding. Nothing was chosen on test classes.
+What differs: 800 characters to train and 164 to test, not 1,200 and 423, of 12 to 20 drawings; 20,000 outer steps, not
+100,000; Adam's state is averaged over an outer step's tasks, theirs goes from one to the next; no biases before batch
+norm, which undoes them; even padding. Nothing was chosen on test classes.
 """
 
 from __future__ import annotations
 
-import argparse
-import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,27 +21,28 @@ from PIL import Image
 from torch import Tensor, nn
 
 from oneshot.common.files import write_json
+from oneshot.common.stage import Parser, run_stage
 from oneshot.data.sampling import ClassPool, _cycle, random_stream
 from oneshot.evaluation.episodes import estimate
 from oneshot.hardware.device import HardwareParams, describe, keep_freed_memory, set_up
+from oneshot.sources.pictures import find_classes
 from oneshot.training.checkpoint import Checkpoint
 from oneshot.training.learner import Inputs
 from oneshot.training.reptile import ReptileParams, ReptileTraining
 from oneshot.training.weights import assign, clone, optimizer_state, set_optimizer_state
 
-SEED, WAYS, TRAINING_CHARACTERS, PAPER = 0, 5, 800, {"1": 95.39, "5": 98.90}  # percent, without transduction
+SEED, OUTER_STEPS, WAYS, TRAINING_CHARACTERS, PAPER = 0, 20_000, 5, 800, {"1": 95.39, "5": 98.90}  # percent
 TRAIN_SHOTS, BATCH, TEST_BATCH, TEST_STEPS, EPISODES = 10, 10, 5, 50, 2000
 REPTILE = ReptileParams(task_classes=WAYS, meta_batch_size=5, inner_steps=5, inner_optimizer="adam", inner_momentum=0.0,
     inner_learning_rate=1e-3, inner_state="keep", schedule="linear", batch_norm="reestimate")  # fmt: skip
 
 
-def read_characters() -> tuple[Tensor, list[np.ndarray]]:
-    """All drawings (N, 1, 28, 28), ink False, and the rows of each character, in order of its number."""
-    with tarfile.open(ROOT.parent / "shared/data/omniglot/omniglot-background.tar.xz") as tar:
-        files: Any = {file.name: tar.extractfile(file) for file in tar if file.isfile()}
-        images = [Image.open(files[name]).resize((28, 28)) for name in sorted(files)]  # one bit: of the nearest pixels
-    characters, drawings = np.array([name.split("/")[-2] for name in sorted(files)]), np.stack([*map(np.array, images)])
-    return torch.from_numpy(drawings)[:, None], [np.flatnonzero(characters == c) for c in np.unique(characters)]
+def read_characters(folder: Path) -> tuple[Tensor, list[np.ndarray]]:
+    """All drawings (N, 1, 28, 28), ink False, and the rows of each character, in order of its name."""
+    characters = find_classes(folder)  # drawings are of one bit: resized by the nearest pixels
+    drawings = [np.asarray(Image.open(path).resize((28, 28))) for paths in characters.values() for path in paths]
+    ends = np.cumsum([len(paths) for paths in characters.values()])
+    return torch.from_numpy(np.stack(drawings))[:, None], np.split(np.arange(len(drawings)), ends[:-1])
 
 
 def new_network() -> nn.Sequential:
@@ -116,24 +116,23 @@ def episode_accuracy(training: Any, pool: ClassPool, shots: int, episode: int) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--outer-steps", type=int, default=20_000)
-    outer_steps = parser.parse_args().outer_steps
+    parser = Parser(description="The paper's Reptile on Omniglot.")
+    parser.add_argument("characters", type=Path, help="a folder with a folder of drawings for each character")
     compute = set_up(HardwareParams(device="cpu", precision="fp32", threads=1, compile=False))
     keep_freed_memory()
     torch.manual_seed(SEED)
-    drawings, characters = read_characters()
+    drawings, characters = read_characters(parser.parse_args().characters)
     order = random_stream(SEED, "classes").permutation(len(characters))
     seen, unseen = ([characters[c] for c in part] for part in np.split(order, [TRAINING_CHARACTERS]))
-    training = reptile(learner := OmniglotLearner(drawings, seen), outer_steps)
+    training = reptile(learner := OmniglotLearner(drawings, seen), OUTER_STEPS)
     checkpoint = Checkpoint("", "")
-    checkpoint.path = ROOT / f"runs/omniglot_reptile/{outer_steps}.pt"
+    checkpoint.path = ROOT / f"runs/omniglot_reptile/{OUTER_STEPS}.pt"
     if saved := checkpoint.load() or {}:
         learner.network.load_state_dict(saved["network"])
         training.load_state_dict(saved["training"])
-    for step in range(saved.get("steps", 0), outer_steps):
+    for step in range(saved.get("steps", 0), OUTER_STEPS):
         loss = training.step(step)
-        if (step + 1) % 250 == 0 or step + 1 == outer_steps:
+        if (step + 1) % 250 == 0:
             print(f"outer step {step + 1}, loss {loss:.4f}", flush=True)
             saved |= {"steps": step + 1, "network": learner.network.state_dict(), "training": training.state_dict()}
             checkpoint.save(saved)
@@ -141,10 +140,10 @@ def main() -> None:
         found = [100 * episode_accuracy(training, ClassPool(unseen), int(shots), e) for e in range(EPISODES)]
         saved[shots] = estimate(found).accuracy()
         checkpoint.save(saved)
-    about = {"unit": "percent", "characters": {"training": len(seen), "test": len(unseen)}, "outer_steps": outer_steps}
+    about = {"unit": "percent", "characters": {"training": len(seen), "test": len(unseen)}, "outer_steps": OUTER_STEPS}
     figures = {"episodes": EPISODES, "five_way": {shots: saved[shots] for shots in PAPER}, "paper": PAPER}
     write_json(ROOT / "studies/omniglot_reptile.json", about | figures | {"machine": describe(compute)})
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)
