@@ -145,7 +145,13 @@ def test_a_question_is_answered_as_its_rules_say(tmp_path: Path, gaps: tuple[flo
     answer = {"first": "classic", "second": "meta", "pairs": ["1", "2", "3"], "figures": figures, "about": {}}
     write_json(tmp_path / "studies/b.json", answer)
     shown = part("questions", Record(tmp_path))
-    assert "## A\n\na's question\n\n- Figure: a's figure." in shown and "Not run yet: `python a's script` does." in shown
+    assert (
+        "## A\n\na's question\n\n- Figure: a's figure." in shown and "Not run yet: `python a's script` does." in shown
+    )
+    found = {"5": {"accuracy": 97.616, "ci95": 0.304}}
+    assert part("papers_reptile", Record(tmp_path)) == "Not run yet: `python regimes/omniglot_reptile.py` does."
+    write_json(tmp_path / "studies/omniglot_reptile.json", {"five_way": found, "paper": {"5": 98.9}, "outer_steps": 7})
+    assert part("papers_reptile", Record(tmp_path)).endswith("\n| 5-shot | 97.62 ± 0.30 | 98.90 |")
     assert f"**{words}" in shown and "difference, 97.5 %" in shown and "| 5-shot | 70.00 |" in shown
 
 

@@ -28,7 +28,7 @@ NAMED_ALIKE: tuple[Callable[[Record], str], ...] = (
     front.headline, front.verify, beside.missing, beside.cifar_fs, ablations.luck,
     tables.seeds, tables.reference, tables.setting, tables.gains, tables.thresholds,
     tables.near_duplicates, lists.command_line, lists.dropped, lists.two_at_once, lists.made_up_input, lists.parameters,
-    lists.metric_keys, questions.questions, speed.stages,
+    lists.metric_keys, questions.questions, questions.papers_reptile, speed.stages,
 )  # fmt: skip
 PARTS: dict[str, Callable[[Record], str]] = {
     **{make.__name__: make for make in NAMED_ALIKE},

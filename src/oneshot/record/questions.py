@@ -10,7 +10,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's from Python 3
 from oneshot.common.files import read_json, read_yaml
 from oneshot.record.markdown import estimated, percent, table
 from oneshot.record.statistics import interval
-from oneshot.record.studies import Record
+from oneshot.record.studies import NotRun, Record
 
 MARGIN = 0.005  # as between the folds: a smaller difference changes nothing for a user
 
@@ -59,6 +59,23 @@ def questions(record: Record) -> str:
         sure = 1 - 0.05 / len(asked)
         parts += [f"**{outcome(answer, sure)}**", _figures(answer, sure)]
     return "\n\n".join(parts)
+
+
+def papers_reptile(record: Record) -> str:
+    """5-way accuracy by the paper's own network and numbers, beside the paper's.
+
+    Raises:
+        NotRun: it has not been run.
+    """
+    file = record.root / "studies/omniglot_reptile.json"
+    if not file.exists():
+        raise NotRun("python regimes/omniglot_reptile.py")
+    found = read_json(file, dict[str, Any])
+    rows = [
+        [f"{shots}-shot", f"{here['accuracy']:.2f} ± {here['ci95']:.2f}", f"{found['paper'][shots]:.2f}"]
+        for shots, here in found["five_way"].items()
+    ]
+    return table(["5-way, in %", f"here, {found['outer_steps']:,} outer steps", "paper, 100,000 outer steps"], rows)
 
 
 def outcome(answer: Answer, sure: float) -> str:
