@@ -37,7 +37,7 @@ from oneshot.report.comparison import METHODS
 
 RUNS = ROOT / "runs/slow_network"
 FOLDS = {"fold_1": 1, "fold_2": 2, "fold_3": 3}  # the unseen classes, and the seed
-MBIT = {"10": 10, "100": 100, "1000": 1000, "unlimited": None, "alone": None}  # each way; alone: on one machine
+MBIT = {"10": 10, "100": 100, "1000": 1000, "unlimited": None, "alone": None}  # each way; alone: one machine
 MEASURED = ("triplet accuracy", "10-way 1-shot accuracy")
 ALLOWED = 120  # seconds of training
 BATCH, TASKS, INNER_STEPS = 128, 2, 30  # a task for each machine
@@ -46,7 +46,7 @@ STEPS = {  # that are measured
     "classic": {"10": 8, "100": 40, "1000": 100, "unlimited": 100, "alone": 60},
     "meta": {"10": 3, "100": 6, "1000": 3, "unlimited": 3},
 }
-TWO = ("10", "100", "1000")  # networks between two machines
+LIMITED = ("10", "100", "1000")  # networks that trainings are made for
 BOTH = {"hardware.threads": 1, "adaptation.shots": [], "evaluation.tta": "none", "batch.size": BATCH}
 # An outer step sends the optimizer's state in either case; to keep it was better on validation classes.
 REPTILE = {"reptile.meta_batch_size": TASKS, "reptile.inner_steps": INNER_STEPS, "reptile.inner_state": "keep"}
@@ -54,8 +54,7 @@ CHANGES: dict[str, dict[str, Any]] = {"classic": BOTH, "meta": BOTH | REPTILE}
 
 
 def main() -> None:
-    arms = [*product(TWO, METHODS), ("alone", "classic")]
-    pieces = {f"{method}_{network}_{fold}": (method, network, fold) for network, method in arms for fold in FOLDS}
+    pieces = {f"{m}_{n}_{fold}": (m, n, fold) for n, m, fold in product(LIMITED, METHODS, FOLDS)}
     parser = Parser(description="Classic training and Reptile on two machines, by the speed of their network.")
     parser.add_argument("names", nargs="*", choices=["all", "measure", *pieces], default="all", metavar="NAME")
     names = parser.parse_args().names  # "all" where none is given
@@ -64,10 +63,9 @@ def main() -> None:
     found = {name: trained(name, m, fold, int(speeds[m][n]["images"])) for name, (m, n, fold) in wanted.items()}
     if len(found) == len(pieces):
         figures: dict[str, Any] = {}
-        for what, alone, network in product(MEASURED, (False, True), TWO):
-            both = f"classic_{'alone' if alone else network}", f"meta_{network}"
-            words = f"{what} after two minutes at {network} Mbit" + ", classic training on one machine alone" * alone
-            figures[words] = [[found[f"{arm}_{fold}"][what] for fold in FOLDS] for arm in both]
+        for what, network in product(MEASURED, LIMITED):
+            both = [[found[f"{method}_{network}_{fold}"][what] for fold in FOLDS] for method in METHODS]
+            figures[f"{what} after two minutes at {network} Mbit"] = both
         machine = read_json(RUNS / "speed_meta_10_a/results/trained/meta/record.json")["hardware"]
         write_answer("slow_network", METHODS, list(FOLDS), figures, {"machine": machine} | speeds)
 
