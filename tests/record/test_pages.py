@@ -142,7 +142,8 @@ def test_a_question_is_answered_as_its_rules_say(tmp_path: Path, gaps: tuple[flo
     write_text(tmp_path / "studies/questions.yaml", yaml.safe_dump(asked))
     first = [0.8, 0.7, 0.6]
     figures = [{"what": "5-shot", "first": first, "second": list(np.add(first, gaps))}]
-    answer = {"first": "classic", "second": "meta", "pairs": ["1", "2", "3"], "figures": figures, "about": {}}
+    answer = {"first": "classic", "second": "meta", "pairs": ["1", "2", "3"], "figures": figures}
+    answer["about"] = {"note": "Said beside it."}
     write_json(tmp_path / "studies/b.json", answer)
     shown = part("questions", Record(tmp_path))
     assert (
@@ -152,7 +153,12 @@ def test_a_question_is_answered_as_its_rules_say(tmp_path: Path, gaps: tuple[flo
     assert part("papers_reptile", Record(tmp_path)) == "Not run yet: `python regimes/omniglot_reptile.py` does."
     write_json(tmp_path / "studies/omniglot_reptile.json", {"five_way": found, "paper": {"5": 98.9}, "outer_steps": 7})
     assert part("papers_reptile", Record(tmp_path)).endswith("\n| 5-shot | 97.62 ± 0.30 | 98.90 |")
-    assert f"**{words}" in shown and "difference, 97.5 %" in shown and "| 5-shot | 70.00 |" in shown
+    assert (
+        shown.endswith("\n\nSaid beside it.")
+        and f"**{words}" in shown
+        and "difference, 97.5 %" in shown
+        and "| 5-shot | 70.00 |" in shown
+    )
 
 
 def test_runs_stand_beside_the_one_that_they_differ_from(tmp_path: Path) -> None:

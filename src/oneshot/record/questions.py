@@ -57,7 +57,7 @@ def questions(record: Record) -> str:
             continue
         answer = read_json(file, Answer)
         sure = 1 - 0.05 / len(asked)
-        parts += [f"**{outcome(answer, sure)}**", _figures(answer, sure)]
+        parts += [f"**{outcome(answer, sure)}**", _figures(answer, sure), *filter(None, [answer["about"].get("note")])]
     return "\n\n".join(parts)
 
 
