@@ -55,3 +55,26 @@ def test_cutout_blackens_one_square_of_a_third_of_the_side():
             assert (image[:, top:bottom, left:right] == 0).all()
             sides |= {bottom - top, right - left}
     assert sides == {1, 2, 3, 4, 5, 6}  # the square may begin or end outside
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ((0, 0, 0, 0, 0, 0), (5, 12)),
+        ((0, 0, 100, 0, 0, 0), (5, 10)),  # all the way: an eighth of the side to the left
+        ((0, 0, 0, 0, 0, -100), (7, 12)),  # and down
+        ((0, 100, 0, 0, 0, 0), (5, 12.5)),  # slanted: what lies 2.5 above the middle moves right by a fifth of that
+        ((0, 100, 0, -100, 0, 0), (5.96, 12.31)),  # turned by a fifth, and smaller by a fiftieth
+        ((-100, 0, 0, 0, 0, 0), (5, 13.125)),  # stretched to 5 / 4: 4.5 from the middle are 5.6
+    ],
+)
+def test_affine_moves_a_point_to_where_its_map_says(numbers, expected):
+    images = np.zeros((1, 16, 16, 3), dtype=np.uint8)
+    images[0, 5, 12] = 250
+    kept = ImageStore(images, torch.device("cpu"), "affine")
+    (image,) = kept.augment(torch.tensor([0, *numbers])[:, None]).numpy()
+    weights = image[0] / image.sum() * 3
+    where = [(weights.sum(axis) * np.arange(16)).sum() for axis in (1, 0)]
+    assert np.allclose(where, expected, atol=0.05)
+    draws = kept.draw(np.zeros(3000, dtype=np.int64), np.random.default_rng(0))
+    assert (draws[1:].min(1) == -100).all() and (draws[1:].max(1) == 100).all()

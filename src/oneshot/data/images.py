@@ -11,6 +11,10 @@ from torch.nn import functional as F
 
 from oneshot.data.sampling import Augmentation
 
+# How far, and in how many steps, `affine` moves the numbers of each row of the map from a new image to the old one,
+# whose sides are 2 long there: so the last number shifts by up to an eighth of a side.
+REACH, STEPS = (0.2, 0.2, 0.25), 100
+
 
 class ImageStore:
     """Images (N, H, W, C) of uint8, as one tensor (N, C, H, W) on the device, where half of its free memory holds them.
@@ -19,7 +23,8 @@ class ImageStore:
 
     Args:
         augmentation: `none`, `crop` (shifts of up to an eighth of the side, black border), `crop_flip` (mirrored, too)
-            or `crop_flip_cutout` (a black square of a third of the side, too; DeVries & Taylor 2017).
+            or `crop_flip_cutout` (a black square of a third of the side, too; DeVries & Taylor 2017); `affine` (shifts
+            as well, and each image turned or slanted, and stretched, by up to a fifth).
     """
 
     def __init__(self, images: np.ndarray, device: torch.device, augmentation: Augmentation = "none") -> None:
@@ -27,6 +32,7 @@ class ImageStore:
         with warnings.catch_warnings(action="ignore"):  # torch warns of arrays that may not be written, as maps are
             self.images = torch.from_numpy(images).permute(0, 3, 1, 2).to(device if fits else "cpu")
         self.device = device
+        self.reach = torch.tensor(REACH, device=device)  # once: a GPU that records a step takes no new numbers
         self.augmentation = augmentation
 
     def batch(self, indices: np.ndarray) -> Tensor:
@@ -40,10 +46,13 @@ class ImageStore:
     def draw(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """What decides the augmented images at `indices` (B,), in numbers (R, B) of int64 that `augment` reads.
 
-        Rows: the index; its shift down and right; 1 where it is mirrored; top and left of the black square.
+        Rows: the index; its shift down and right; 1 where it is mirrored; top and left of the black square. With
+        `affine`: the index, and the steps of the map's six numbers.
         """
         count, side = len(indices), self.images.shape[2]
         rows = [indices[None]]
+        if self.augmentation == "affine":
+            return np.concatenate([*rows, rng.integers(-STEPS, STEPS + 1, (6, count))])
         if self.augmentation != "none":
             rows.append(rng.integers(0, 2 * max(1, side // 8) + 1, (2, count)))
         if self.augmentation.startswith("crop_flip"):
@@ -59,6 +68,10 @@ class ImageStore:
         images = self._at(draws[0])
         if self.augmentation == "none":
             return images
+        if self.augmentation == "affine":
+            maps = torch.eye(2, 3, device=self.device) + draws[1:].T.reshape(-1, 2, 3) / STEPS * self.reach
+            grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+            return F.grid_sample(images.float(), grid, align_corners=False).round().to(torch.uint8)
         count, _, height, width = images.shape
         windows = F.pad(images, [max(1, height // 8)] * 4).unfold(2, height, 1).unfold(3, width, 1)
         images = windows[torch.arange(count, device=images.device), :, draws[1], draws[2]]
