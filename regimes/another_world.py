@@ -8,6 +8,7 @@ folder with a folder of drawings for each. Ten minutes on one core.
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,8 @@ def main() -> None:
                     for how, accuracy in zip(("frozen", "adapted"), network.accuracy(shots, EPISODES), strict=True):
                         found.setdefault(f"{world}, {shots}-shot, {how}", {}).setdefault(method, []).append(accuracy)
     both = {m: np.mean([found[f"{w}, {SHOTS[0]}-shot, adapted"][m] for w in worlds], axis=0).tolist() for m in METHODS}
-    figures = {f"both worlds, {SHOTS[0]}-shot, adapted": both} | found
+    order = [f"{w}, {k}-shot, {how}" for k, how, w in product(SHOTS, ("adapted", "frozen"), worlds)]
+    figures = {f"both worlds, {SHOTS[0]}-shot, adapted": both} | {words: found[words] for words in order}
     pairs = {words: (of["classic"], of["meta"]) for words, of in figures.items()}
     about = {"characters": len(drawn.class_names), "episodes": EPISODES}
     write_answer("another_world", METHODS, [f"fold_{fold}" for fold in FOLDS], pairs, about)

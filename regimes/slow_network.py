@@ -68,8 +68,8 @@ def main() -> None:
     found = {name: trained(name, m, fold, int(speeds[m][n]["images"])) for name, (m, n, fold) in wanted.items()}
     if len(found) == len(pieces):
         figures: dict[str, Any] = {}
-        fresh = ((what, LIMITED[0], FRESH, "fresh folds") for what in MEASURED)
-        first = ((what, network, FIRST, "first folds") for what, network in product(MEASURED, LIMITED))
+        first = [(what, network, FIRST, "first folds") for what, network in product(MEASURED, LIMITED)]
+        fresh = [(what, LIMITED[0], FRESH, "fresh folds") for what in MEASURED]
         for what, network, folds, words in (*fresh, *first):
             both = [[found[f"{method}_{network}_{fold}"][what] for fold in folds] for method in METHODS]
             figures[f"{what} at {network} Mbit, {words}"] = both

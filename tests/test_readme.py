@@ -59,7 +59,7 @@ RUN_BY = {
     r"dvc artifacts get .*": "test_a_tag_publishes_a_network",
     r"oneshot export .*": "test_python_snippets_run",
     r"oneshot .*": "test_networks_name_the_example_pictures",
-    r"torchrun .*|dvc commit --force train_classic": "test_several_processes_give_the_weights_of_one",
+    r"(GLOO_\S+ )?torchrun .*|dvc commit --force train_classic": "test_several_processes_give_the_weights_of_one",
     r"python scripts/write_pages\.py": "test_page_is_up_to_date_with_its_sources",
     r"ONESHOT_DATA_SOURCE=\S+ dvc repro download": "test_every_source_gives_the_same_bytes",
     r"dvc (exp run --queue|queue|exp apply) .*|dvc queue start": "needs a worker of DVC's in the background",

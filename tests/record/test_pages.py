@@ -184,14 +184,14 @@ def test_ablations_are_shown_by_what_they_change(tmp_path: Path) -> None:
     add_study(folder, "ablation_norm", details(0.7, group="validation"))
     record = Record(folder)
     assert "| `network.embedding_norm: false` | features cannot be negative | 70.00 | 60.00 |" in part("recipe", record)
-    assert part("reptile", record).endswith("| nothing | what the others are compared with | 80.00 | 60.00 | 1,234 |")
+    assert part("reptile", record).endswith("| nothing | what the others are compared with | 80.00 | 60.00 |")
     for name in ("a.svg", "b.svg"):
         draw(record, tmp_path / name)
     words = (tmp_path / "a.svg").read_text()
     assert "<!-- network.embedding_norm:\u00a0false -->" in words and "<!-- luck -->" in words
     assert words == (tmp_path / "b.svg").read_text()
     # Two seeds of variance 2 points^2; Student's t with 2 degrees of freedom is 4.303, times sqrt(2 * 1.5).
-    assert "a mean of 81.00 (classic) and 81.00 % (meta)" in part("luck", record)
+    assert "of 1,234 images the unchanged line has a mean of 81.00 (classic) and 81.00 % (meta)" in part("luck", record)
     assert "less than 7.45 points" in part("luck", record)
 
 

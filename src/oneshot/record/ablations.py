@@ -32,21 +32,21 @@ def changes(record: Record, kind: str) -> str:
         if name.startswith(beginnings):
             figures = [headlines(study[method])[key] for method in methods for key in ("triplet", "one_shot")]
             changed = [f"`{change}`" for change in _changed(record, name)]
-            images = f"{study['meta']['record']['images']:,}"
-            rows.append([", ".join(changed) or "nothing", study["why"], *map(percent, figures), images])
+            rows.append([", ".join(changed) or "nothing", study["why"], *map(percent, figures)])
     heading = [f"{method}, {words}" for method in methods for words in ("triplet", "one-shot")]
-    return table(["changed", "why", *heading, "images"], rows)
+    return table(["changed", "why", *heading], rows)
 
 
 def luck(record: Record) -> str:
     """A sentence on what luck does to a line of the tables."""
-    classic, meta = (_unchanged(_short(record), method) for method in METHODS)
+    short = _short(record)
+    classic, meta = (_unchanged(short, method) for method in METHODS)
     if len(classic) < 2:
         return "How much of a difference is luck, other seeds have yet to show."
     return (
-        f"Over {len(classic)} seeds the unchanged line has a mean of {percent(mean(classic))} (classic) and "
-        f"{percent(mean(meta))} % (meta) of triplet accuracy. From these means, less than "
-        f"{percent(luck_band([classic, meta]))} points may be luck."
+        f"Over {len(classic)} seeds of {short[BASE]['meta']['record']['images']:,} images the unchanged line has a "
+        f"mean of {percent(mean(classic))} (classic) and {percent(mean(meta))} % (meta) of triplet accuracy. "
+        f"From these means, less than {percent(luck_band([classic, meta]))} points may be luck."
     )
 
 

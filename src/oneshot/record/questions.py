@@ -12,6 +12,7 @@ from oneshot.record.markdown import estimated, percent, table
 from oneshot.record.statistics import interval
 from oneshot.record.studies import NotRun, Record
 
+ROWS = 5  # of a table; the file has all
 MARGIN = 0.005  # as between the folds: a smaller difference changes nothing for a user
 
 
@@ -48,12 +49,10 @@ def questions(record: Record) -> str:
     parts = []
     for name, question in asked.items():
         parts += [f"## {name.replace('_', ' ').capitalize()}", question["question"]]
-        lines = [f"{key.capitalize()}: {question[key]}." for key in ("figure", "runs")]
-        script = question["script"]
-        parts.append("\n".join(f"- {line}" for line in [*lines, f"Script: [{script}](../{script})."]))
+        parts.append("\n".join(f"- {key.capitalize()}: {question[key]}." for key in ("figure", "runs")))
         file = record.root / f"studies/{name}.json"
         if not file.exists():
-            parts.append(f"Not run yet: `python {script}` does.")
+            parts.append(f"Not run yet: `python {question['script']}` does.")
             continue
         answer = read_json(file, Answer)
         sure = 1 - 0.05 / len(asked)
@@ -92,7 +91,7 @@ def outcome(answer: Answer, sure: float) -> str:
 
 def _figures(answer: Answer, sure: float) -> str:
     rows = []
-    for row in answer["figures"]:
+    for row in answer["figures"][:ROWS]:
         first, second = np.array(row["first"]), np.array(row["second"])
         cells = [percent(first.mean()), percent(second.mean()), estimated(*interval(second - first, sure))]
         rows.append([row["what"], *cells])
