@@ -199,7 +199,7 @@ def test_every_parameter_and_every_module_is_listed(committed: Record) -> None:
     names = re.findall(r"^\| `([\w.]+)` \|", part("parameters", committed), re.MULTILINE)
     assert sorted(names) == sorted(names_of(Params))
     modules = re.findall(r"\]\(\.\./([^)]+\.py)\)", part("code", committed))
-    folders = ("src/oneshot", "stages", "scripts", "benchmarks")
+    folders = ("src/oneshot", "stages", "scripts", "benchmarks", "regimes")
     files = [path.relative_to(ROOT) for folder in folders for path in ROOT.glob(f"{folder}/**/*.py")]
     assert sorted(modules) == sorted(path.as_posix() for path in files if path.name != "__init__.py")
 
