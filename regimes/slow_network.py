@@ -21,29 +21,28 @@ from typing import Any
 import numpy as np
 from _question import ROOT, write_answer
 from _two_machines import measure
-from torch.optim.swa_utils import update_bn
 
 from oneshot.adaptation.adapter import Embedder
 from oneshot.common.files import read_json, write_json
+from oneshot.common.params import load_params
 from oneshot.common.stage import Parser, run_stage
 from oneshot.data.dataset import load_dataset
 from oneshot.data.images import ImageStore
-from oneshot.data.sampling import ClassPool, random_stream
+from oneshot.data.sampling import ClassPool
 from oneshot.data.split import load_split
 from oneshot.evaluation.episodes import few_shot_accuracy
 from oneshot.evaluation.metrics import triplet_accuracy
-from oneshot.hardware.device import HardwareParams, set_up
+from oneshot.hardware.device import set_up
 from oneshot.model.model_file import load_model
 from oneshot.record.runs import write_params
 from oneshot.report.comparison import METHODS
+from oneshot.training.learner import Learner, TrainingStage
 from oneshot.training.loop import FINAL_NORM_BATCHES
 
 RUNS = ROOT / "runs/slow_network"
 FOLDS = {f"fold_{number}": number for number in range(1, 11)}  # the unseen classes, and the seed
-FIRST, FRESH = (
-    list(FOLDS)[:3],
-    list(FOLDS)[3:],
-)  # the first could not decide on the slowest network: the others repeat it
+# The first could not decide on the slowest network: the fresh ones repeat it
+FIRST, FRESH = list(FOLDS)[:3], list(FOLDS)[3:]
 MBIT = {"10": 10, "100": 100, "1000": 1000, "unlimited": None, "alone": None}  # each way; alone: one machine
 MEASURED = ("triplet accuracy", "10-way 1-shot accuracy")
 ALLOWED = 120  # seconds of training
@@ -127,22 +126,18 @@ def trained(name: str, method: str, fold: str, images: int) -> dict[str, float]:
     if not (folder / "figures.json").exists():
         if not (folder / f"results/trained/{method}/model.safetensors").exists():
             stage(folder, f"train_{method}")
-        compute = set_up(HardwareParams(device="auto", precision="auto", threads=1, compile=False))
+        params = load_params(TrainingStage, folder / "params.yaml")
+        compute = set_up(params.hardware)
         network, _ = load_model(folder / f"results/trained/{method}/model.safetensors", compute.device)
         data, split = load_dataset(folder / "data/dataset"), load_split(folder / "data/split.json")
+        pool = ClassPool([split.training[label] for label in split.seen])
+        seen = ImageStore(data.train_images, compute.device, params.batch.augmentation)
         # The moving averages of a few steps would lag behind: statistics of both arms are measured, not timed.
-        pool, rng = (
-            ClassPool([split.training[label] for label in split.seen]),
-            random_stream(FOLDS[fold], "batch_norm", 1),
-        )
-        seen = ImageStore(data.train_images, compute.device, "crop_flip_cutout")
-        with compute.forward_precision():
-            update_bn((seen.augmented(pool.mixed_batch(rng, BATCH), rng) for _ in range(FINAL_NORM_BATCHES)), network)
+        Learner(params, compute, network, seen, pool).reestimate(network, FINAL_NORM_BATCHES)
         embed = Embedder(network.eval(), compute, "none")
         rows = np.flatnonzero(np.isin(data.test_labels, split.unseen))
         vectors, labels = embed(ImageStore(data.test_images, compute.device), rows), data.test_labels[rows]
-        train_images = ImageStore(data.train_images, compute.device)
-        supports = [embed(train_images, split.support[label]) for label in split.unseen]
+        supports = [embed(seen, split.support[label]) for label in split.unseen]
         one_shot = few_shot_accuracy(supports, vectors, np.searchsorted(split.unseen, labels), 1, FOLDS[fold]).mean
         triplets = mean(triplet_accuracy(vectors, labels).values())
         write_json(folder / "figures.json", dict(zip(MEASURED, (triplets, one_shot), strict=True)))

@@ -8,12 +8,12 @@ import numpy as np
 from typing_extensions import TypedDict  # pydantic takes typing's from Python 3.12 on
 
 from oneshot.common.files import read_json, read_yaml
+from oneshot.record.folds import MARGIN
 from oneshot.record.markdown import estimated, percent, table
 from oneshot.record.statistics import interval
 from oneshot.record.studies import NotRun, Record
 
 ROWS = 4  # of a table; the file has all
-MARGIN = 0.005  # as between the folds: a smaller difference changes nothing for a user
 
 
 class Question(TypedDict):

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from oneshot.common.errors import UserError
 from oneshot.common.params import Count, Seed, StageParams
 from oneshot.data.images import ImageStore, to_device
-from oneshot.data.sampling import Batch, BatchParams, ClassPool
+from oneshot.data.sampling import Batch, BatchParams, ClassPool, random_stream
 from oneshot.hardware import distributed
 from oneshot.hardware.device import Compute, HardwareParams
 from oneshot.hardware.recording import recorded
@@ -96,6 +97,13 @@ class Learner(nn.Module):
         """An optimizer of `kind` over `weights()`."""
         decay, bf16 = self.params.loss.weight_decay, self.compute.bf16
         return make_optimizer(self.weights(), kind, learning_rate, momentum, decay, bf16)
+
+    def reestimate(self, network: SiameseNetwork, batches: int) -> None:
+        """Measure the batch-norm statistics of `network` anew, in place, on so many batches of mixed classes."""
+        rng, size = random_stream(self.params.seed, "batch_norm", 1), self.params.batch.size
+        images = (self.store.augmented(self.pool.mixed_batch(rng, size), rng) for _ in range(batches))
+        with self.compute.forward_precision():
+            update_bn(images, network)
 
     def share_batches(self) -> None:
         """Let each process take every WORLD_SIZE-th image of a batch, whose statistics and loss are of all of it.

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
 from oneshot.common.errors import UserError
@@ -136,11 +135,7 @@ class Curve:
         """
         network = copy.deepcopy(self.learner.network)
         if self.training.reestimates_batch_norm:
-            learner, size = self.learner, self.learner.params.batch.size
-            rng = random_stream(learner.params.seed, "batch_norm", 1)
-            batches = (learner.store.augmented(learner.pool.mixed_batch(rng, size), rng) for _ in range(norm_batches))
-            with learner.compute.forward_precision():
-                update_bn(batches, network)
+            self.learner.reestimate(network, norm_batches)
         return network
 
     def add(self, step: int, loss: float) -> None:
