@@ -68,13 +68,26 @@ def test_cutout_blackens_one_square_of_a_third_of_the_side():
         ((-100, 0, 0, 0, 0, 0), (5, 13.125)),  # stretched to 5 / 4: 4.5 from the middle are 5.6
     ],
 )
-def test_affine_moves_a_point_to_where_its_map_says(numbers, expected):
+def test_elastic_moves_a_point_to_where_its_map_says(numbers, expected):
     images = np.zeros((1, 16, 16, 3), dtype=np.uint8)
     images[0, 5, 12] = 250
-    kept = ImageStore(images, torch.device("cpu"), "affine")
-    (image,) = kept.augment(torch.tensor([0, *numbers])[:, None]).numpy()
+    kept = ImageStore(images, torch.device("cpu"), "elastic")
+    (image,) = kept.augment(torch.tensor([0, *numbers, *[0] * 50])[:, None]).numpy()
     weights = image[0] / image.sum() * 3
     where = [(weights.sum(axis) * np.arange(16)).sum() for axis in (1, 0)]
     assert np.allclose(where, expected, atol=0.05)
     draws = kept.draw(np.zeros(3000, dtype=np.int64), np.random.default_rng(0))
     assert (draws[1:].min(1) == -100).all() and (draws[1:].max(1) == 100).all()
+
+
+@pytest.mark.parametrize(("direction", "expected"), [(0, 10 * 1.275), (1, 4 * 1.275)])
+def test_elastic_bends_at_one_point_of_its_grid(direction, expected):
+    rows, columns = np.mgrid[:17, :17]
+    images = np.repeat((10 * columns + 4 * rows).astype(np.uint8)[None, :, :, None], 3, axis=3)
+    bends = np.zeros((2, 5, 5), dtype=int)
+    bends[direction, 2, 1] = 100  # the whole way: 0.15 of half a side
+    (image,) = ImageStore(images, torch.device("cpu"), "elastic").augment(
+        torch.tensor([0, *[0] * 6, *bends.flat])[:, None]
+    )
+    change = image[0, ::4, ::4].numpy() - images[0, ::4, ::4, 0].astype(float)
+    assert change[2, 1] == pytest.approx(expected, abs=0.5) and np.count_nonzero(change) == 1

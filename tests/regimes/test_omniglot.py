@@ -32,9 +32,18 @@ def test_characters_are_classes_in_each_turn_and_validation_comes_last_unturned(
     turned = [f"{name}_{turn}" for name in ("0001", "0864") for turn in ("000", "090", "180", "270")]
     assert found.class_names == [*turned, "validation_0865"]
     assert folder_size(tmp_path / "out") == (9, 10)  # two of twelve are to test on
-    black_on_white = np.asarray(Image.open(tmp_path / "background/0001/0001_12.png").convert("L"))
+    upright = np.asarray(omniglot.centred(tmp_path / "background/0001/0001_12.png"))
     last = [found.train_images[found.train_labels == label][-1, :, :, 0] for label in range(4)]
-    assert all((np.rot90(last[turn], -turn) == 255 - black_on_white).all() for turn in range(4))
+    assert all((np.rot90(last[turn], -turn) == upright).all() for turn in range(4))
+
+
+def test_a_drawing_comes_to_the_middle_white_on_black(tmp_path: Path) -> None:
+    paper = np.ones((9, 11), dtype=bool)
+    paper[1:4, 2] = False
+    Image.fromarray(paper).save(tmp_path / "drawing.png")
+    expected = np.zeros((9, 11))
+    expected[3:6, 5] = 255
+    assert (np.asarray(omniglot.centred(tmp_path / "drawing.png")) == expected).all()
 
 
 def test_a_drawing_is_named_by_the_nearest_of_its_run(tmp_path: Path) -> None:

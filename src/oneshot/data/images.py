@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from oneshot.data.sampling import Augmentation
 
-# How far, and in how many steps, `affine` moves the numbers of each row of the map from a new image to the old one,
-# whose sides are 2 long there: so the last number shifts by up to an eighth of a side.
-REACH, STEPS = (0.2, 0.2, 0.25), 100
+# `elastic` looks up each point of a new image in the old one, whose sides are 2 long: by a map whose rows differ by up
+# to REACH from the identity's, which shifts by up to an eighth of a side; at points of a grid by up to BEND further.
+REACH, BEND, GRID, STEPS = (0.2, 0.2, 0.25), 0.15, 5, 100  # all in so many steps to either side
 
 
 class ImageStore:
@@ -23,8 +23,8 @@ class ImageStore:
 
     Args:
         augmentation: `none`, `crop` (shifts of up to an eighth of the side, black border), `crop_flip` (mirrored, too)
-            or `crop_flip_cutout` (a black square of a third of the side, too; DeVries & Taylor 2017); `affine` (shifts
-            as well, and each image turned or slanted, and stretched, by up to a fifth).
+            or `crop_flip_cutout` (a black square of a third of the side, too; DeVries & Taylor 2017); `elastic` (shifts
+            as well, each image turned or slanted, and stretched, by up to a fifth, and bent; Simard et al. 2003).
     """
 
     def __init__(self, images: np.ndarray, device: torch.device, augmentation: Augmentation = "none") -> None:
@@ -47,12 +47,12 @@ class ImageStore:
         """What decides the augmented images at `indices` (B,), in numbers (R, B) of int64 that `augment` reads.
 
         Rows: the index; its shift down and right; 1 where it is mirrored; top and left of the black square. With
-        `affine`: the index, and the steps of the map's six numbers.
+        `elastic`: the index, the steps of the map's six numbers and of the bends to the right and down, in rows.
         """
         count, side = len(indices), self.images.shape[2]
         rows = [indices[None]]
-        if self.augmentation == "affine":
-            return np.concatenate([*rows, rng.integers(-STEPS, STEPS + 1, (6, count))])
+        if self.augmentation == "elastic":
+            return np.concatenate([*rows, rng.integers(-STEPS, STEPS + 1, (6 + 2 * GRID * GRID, count))])
         if self.augmentation != "none":
             rows.append(rng.integers(0, 2 * max(1, side // 8) + 1, (2, count)))
         if self.augmentation.startswith("crop_flip"):
@@ -68,9 +68,12 @@ class ImageStore:
         images = self._at(draws[0])
         if self.augmentation == "none":
             return images
-        if self.augmentation == "affine":
-            maps = torch.eye(2, 3, device=self.device) + draws[1:].T.reshape(-1, 2, 3) / STEPS * self.reach
-            grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+        if self.augmentation == "elastic":
+            maps, bends = (draws[1:].T / STEPS).split([6, 2 * GRID * GRID], dim=1)
+            maps = torch.eye(2, 3, device=self.device) + maps.reshape(-1, 2, 3) * self.reach
+            bends = BEND * bends.reshape(-1, 2, GRID, GRID)
+            bends = F.interpolate(bends, images.shape[2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+            grid = F.affine_grid(maps, list(images.shape), align_corners=False) + bends
             return F.grid_sample(images.float(), grid, align_corners=False).round().to(torch.uint8)
         count, _, height, width = images.shape
         windows = F.pad(images, [max(1, height // 8)] * 4).unfold(2, height, 1).unfold(3, width, 1)
