@@ -3,7 +3,7 @@
     python regimes/true_reptile.py
 
 Reptile as in its paper (Nichol et al. 2018), and classic training. Then all weights take steps on a support set, by the
-training's objective and batch-norm statistics. An hour on one core; killed, it goes on where it was.
+training's objective and batch-norm statistics. Two hours on one core; killed, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from oneshot.model.model_file import load_model
 from oneshot.record.runs import run_pipeline
 from oneshot.training.learner import Learner, OptimizerStep, TrainingStage
 
-FOLDS = {f"fold_{seed}": seed for seed in range(2, 5)}  # fold 1 holds out the classes that were chosen on
+FOLDS = {f"fold_{seed}": seed for seed in range(2, 8)}  # fold 1 holds out the classes that were chosen on
 SHOTS, STEPS = (5, 1), (20, 0, 5, 50)  # the first are those that decide
 SETS, CHOOSING_SETS, QUERIES = 20, 5, 20  # support sets of a fold, and to choose by; test images of each of its classes
 ALWAYS = {"image_budget": 200_000, "hardware.threads": 1}
