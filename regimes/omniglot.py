@@ -39,8 +39,8 @@ SEEDS, TURNS = (1, 2, 3), (0, 90, 180, 270)  # a character turned is another cha
 TESTED = 2  # drawings of each class that the project sets aside to test on, others in each turn
 WAYS, EVERY = 20, 5  # validation tasks: so many characters in a row, the first at every fifth
 REACH = 2  # pixels: the mean embedding of a drawing shifted by so much to all sides, and not shifted
-# Tried on validation characters, seed 1; errors in %, with shifts, of classic and meta training. A line keeps what the
-# one before it changed, unless it says what it is beside.
+# Tried on validation characters, seed 1; errors in %, with shifts, of classic and meta training. Each line keeps what
+# all before it changed, but for those `beside it`. Characters that follow each other would need a pool of their own.
 SEARCH: list[tuple[str, int, float, float | None]] = [
     ("params.yaml with shifts, turns and slants", 100_000, 15.6, 10.6),
     ("beside it: with shifts alone", 100_000, 15.2, None),

@@ -91,3 +91,11 @@ def test_elastic_bends_at_one_point_of_its_grid(direction, expected):
     )
     change = image[0, ::4, ::4].numpy() - images[0, ::4, ::4, 0].astype(float)
     assert change[2, 1] == pytest.approx(expected, abs=0.5) and np.count_nonzero(change) == 1
+
+
+def test_elastic_is_the_same_where_layers_compute_in_bfloat16():
+    _, kept = store("elastic")
+    draws = torch.from_numpy(kept.draw(np.arange(10), np.random.default_rng(0)))
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = kept.augment(draws)
+    assert torch.equal(inside, kept.augment(draws))

@@ -64,6 +64,17 @@ def test_a_drawing_is_named_by_the_nearest_of_its_run(tmp_path: Path) -> None:
     assert omniglot.official_errors(tmp_path, archive, 0) == omniglot.official_errors(tmp_path, archive, 1) == [0, 0.5]
 
 
+def test_where_a_drawing_lies_on_its_paper_does_not_matter(tmp_path: Path) -> None:
+    save_model(tmp_path / "model.safetensors", tiny_network(), {"image_size": 16})
+    ink = np.random.default_rng(2).random((6, 6)) < 0.5
+    for name, (top, left) in {"a": (1, 2), "b": (7, 4)}.items():
+        paper = np.ones((16, 16), dtype=bool)
+        paper[top : top + 6, left : left + 6] = ~ink
+        Image.fromarray(paper).save(tmp_path / f"{name}.png")
+    one, other = omniglot.embedded(tmp_path, [tmp_path / "a.png", tmp_path / "b.png"], 0)
+    assert torch.allclose(one, other, atol=0.01)
+
+
 def test_all_pairs_of_persons_are_asked_and_missing_drawings_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(omniglot, "WAYS", 2)
     east, north = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])

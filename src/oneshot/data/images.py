@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from oneshot.data.sampling import Augmentation
 
-# `elastic` looks up each point of a new image in the old one, whose sides are 2 long: by a map whose rows differ by up
-# to REACH from the identity's, which shifts by up to an eighth of a side; at points of a grid by up to BEND further.
+# `elastic` looks up each point of a new image in the old one, whose sides are 2 long, by a map whose rows differ by up
+# to REACH from the identity's: a shift of up to an eighth of a side. Then the points of a grid look up to BEND further.
 REACH, BEND, GRID, STEPS = (0.2, 0.2, 0.25), 0.15, 5, 100  # all in so many steps to either side
 
 
@@ -47,7 +47,7 @@ class ImageStore:
         """What decides the augmented images at `indices` (B,), in numbers (R, B) of int64 that `augment` reads.
 
         Rows: the index; its shift down and right; 1 where it is mirrored; top and left of the black square. With
-        `elastic`: the index, the steps of the map's six numbers and of the bends to the right and down, in rows.
+        `elastic`: the index, the steps of the map's six numbers, and how far right, then down, the grid's points look.
         """
         count, side = len(indices), self.images.shape[2]
         rows = [indices[None]]
@@ -73,7 +73,8 @@ class ImageStore:
             maps = torch.eye(2, 3, device=self.device) + maps.reshape(-1, 2, 3) * self.reach
             bends = BEND * bends.reshape(-1, 2, GRID, GRID)
             bends = F.interpolate(bends, images.shape[2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
-            grid = F.affine_grid(maps, list(images.shape), align_corners=False) + bends
+            with torch.autocast(self.device.type, enabled=False):  # places in bfloat16 would be off by half a pixel
+                grid = F.affine_grid(maps, list(images.shape), align_corners=False) + bends
             return F.grid_sample(images.float(), grid, align_corners=False).round().to(torch.uint8)
         count, _, height, width = images.shape
         windows = F.pad(images, [max(1, height // 8)] * 4).unfold(2, height, 1).unfold(3, width, 1)
