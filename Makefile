@@ -37,7 +37,7 @@ seeds: $(INSTALLED) ## the default with two more seeds, about an hour each, and 
 	@$(BIN)/python scripts/run_studies.py seed_2 seed_3
 	@$(BIN)/python scripts/write_pages.py
 
-folds: $(INSTALLED) ## every class unseen once: two trainings of the default for each of ten folds, seven hours; goes on where it was
+folds: $(INSTALLED) ## every class unseen once: two trainings of the default for each of ten folds, nine hours; goes on where it was
 	@$(BIN)/python scripts/run_studies.py 'fold_*'
 	@$(BIN)/python scripts/write_pages.py
 

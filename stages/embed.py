@@ -12,7 +12,7 @@ from oneshot.evaluation.embedded import EmbeddingStage, chosen_method, embed_all
 def main() -> None:
     method = chosen_method()
     model, output = Path(f"results/trained/{method}/model.safetensors"), Path(f"results/embedded/{method}")
-    embed_all(load_params(EmbeddingStage), model, Path("data/dataset"), output)
+    embed_all(load_params(EmbeddingStage), model, Path("data/dataset"), Path("data/split.json"), output)
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ def make_context(
     torch.manual_seed(weights_seed)
     network = new_network(params.network, [80.0], [90.0])
     save_model(folder / "model.safetensors", network, {"method": "classic"})
-    embed_all(params, folder / "model.safetensors", folder / "dataset", folder)
+    embed_all(params, folder / "model.safetensors", folder / "dataset", folder / "split.json", folder)
     return Context(params, folder / "model.safetensors", folder, folder / "dataset", folder / "split.json")
 
 

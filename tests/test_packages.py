@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "adaptation": "hardware data model",
     "evaluation": "hardware data model adaptation",
     "report": "data model evaluation",
-    "record": "data evaluation report params recognizer sources",
+    "record": "data evaluation model report params recognizer sources",
     "recognizer": "evaluation model sources",
 }
 SOURCE = ROOT / "src/oneshot"

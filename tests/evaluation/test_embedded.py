@@ -11,13 +11,17 @@ from oneshot.evaluation.context import Context
 from oneshot.model.embedding import embed
 
 
-def test_each_image_has_its_own_vector_whatever_the_chunks(tmp_path, small, monkeypatch):
+def test_each_image_has_its_own_vector_whatever_the_chunks_and_those_trained_on_have_one_view(tmp_path, small, monkeypatch):
     monkeypatch.setattr(embedded, "_CHUNK", 7)
     context = make_context(tmp_path, small, {"evaluation.tta": "flip"})
+    trained_on = np.concatenate([context.split.training[label] for label in context.split.seen])
+    network = context.adapter.trained.network
     for part, store in (("train", context.train_images), ("test", context.test_images)):
         vectors = np.load(tmp_path / f"{part}.npy")
         assert vectors.dtype == np.float32
-        expected = embed(context.adapter.trained.network, store.batch(np.arange(len(store.images))), "flip")
+        expected = embed(network, store.batch(np.arange(len(store.images))), "flip")
+        if part == "train":
+            expected[trained_on] = embed(network, store.batch(trained_on), "none")
         torch.testing.assert_close(torch.from_numpy(vectors), expected)
         assert torch.equal(context.frozen(store, np.array([5, 2, 5])), torch.from_numpy(vectors[[5, 2, 5]]))
 

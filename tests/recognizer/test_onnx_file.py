@@ -31,7 +31,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "oneshot", "export", "--onnx", path, "--model", "meta"]
     first, second = (subprocess.run(command, cwd=path.parent, capture_output=True, text=True) for _ in range(2))
     assert (first.returncode, first.stderr) == (0, "")  # no warning either
-    assert first.stdout == f"{path}: images (N, 3, 32, 32) uint8 to vectors (N, 256) float32\n"
+    assert first.stdout == f"{path}: images (N, 3, 32, 32) uint8 to vectors (N, 384) float32\n"
     assert (second.returncode, second.stdout) == (2, "") and "is there already; remove it" in second.stderr
     assert list(path.parent.iterdir()) == [path]
     return path

@@ -14,6 +14,7 @@ from oneshot.common.files import unfinished
 from oneshot.common.params import Group, StageParams
 from oneshot.data.dataset import load_dataset
 from oneshot.data.images import ImageStore
+from oneshot.data.split import load_split
 from oneshot.hardware.device import HardwareParams, keep_freed_memory, set_up
 from oneshot.model.embedding import Tta, embed
 from oneshot.model.model_file import load_model
@@ -47,13 +48,19 @@ def chosen_method() -> str:
     return str(parser.parse_args().method)
 
 
-def embed_all(params: EmbeddingStage, model: Path, data: Path, output: Path) -> None:
-    """Write unit vectors (N, D) of float32 to `output`/train.npy and test.npy, one for each image of the data set."""
+def embed_all(params: EmbeddingStage, model: Path, data: Path, split_file: Path, output: Path) -> None:
+    """Write unit vectors (N, D) of float32 to `output`/train.npy and test.npy, one for each image of the data set.
+
+    Images that the network was trained on are many, and serve adaptation alone: of these, no other views are taken.
+    """
     compute = set_up(params.hardware)
     keep_freed_memory()
     network, _ = load_model(model, compute.device)
-    dataset = load_dataset(data)
-    for part, images in (("train", dataset.train_images), ("test", dataset.test_images)):
+    dataset, split = load_dataset(data), load_split(split_file)
+    trained_on = np.zeros(len(dataset.train_images), dtype=bool)
+    trained_on[np.concatenate([split.training[label] for label in split.seen])] = True
+    none = np.zeros(len(dataset.test_images), dtype=bool)
+    for part, images, plain in (("train", dataset.train_images, trained_on), ("test", dataset.test_images, none)):
         store, path = ImageStore(images, compute.device), output / f"{part}.npy"
         chunks = np.split(np.arange(len(images)), range(_CHUNK, len(images), _CHUNK))
         # Written in order, not through a map: a full disk would kill the program there, without a word.
@@ -61,5 +68,9 @@ def embed_all(params: EmbeddingStage, model: Path, data: Path, output: Path) -> 
             header = {"descr": "<f4", "fortran_order": False, "shape": (len(images), network.dimensions)}
             np.lib.format.write_array_header_1_0(file, header)
             for rows in tqdm(chunks, desc=f"{part} images", unit="thousand", mininterval=1):
-                with compute.forward_precision():
-                    file.write(embed(network, store.batch(rows), params.evaluation.tta).numpy().astype("<f4").tobytes())
+                vectors = np.empty((len(rows), network.dimensions), dtype="<f4")
+                for which, tta in ((plain[rows], "none"), (~plain[rows], params.evaluation.tta)):
+                    if which.any():
+                        with compute.forward_precision():
+                            vectors[which] = embed(network, store.batch(rows[which]), tta).numpy()
+                file.write(vectors.tobytes())

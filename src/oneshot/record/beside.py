@@ -12,23 +12,23 @@ from oneshot.report.comparison import METHODS, flat, headlines
 # Table -> runs ("default": the project's own), the first being what the others differ from -> words for them.
 RUNS = {
     "triplet_alone": {
-        "default": "default",
-        "pure_triplet": "all triplets of a batch",
-        "random_triplets": "random triplets, a hinge",
+        "short": "beside the softmax",
+        "short_triplets": "all triplets of a batch",
+        "short_random_triplets": "random triplets, a hinge",
     },
     "scaled": {"default": "default", "reference_scaled": "its recipe, scaled down"},
     "splits": {
-        "budget_500": "90 seen, 10 unseen",
+        "short": "90 seen, 10 unseen",
         "unseen_20": "80 seen, 20 unseen",
         "unseen_50": "50 seen, 50 unseen",
     },
     "warm_start": {
-        "budget_500": "500,000 from random weights",
+        "short": "500,000 from random weights",
         "warm_half": "250,000 from random weights",
         "warm_start": "then 250,000 from classic's",
     },
 }
-CIFAR_FS = {"cifar_fs": "here", "cifar_fs_sgd": "here, SGD in place of Muon and no cutout"}
+CIFAR_FS = {"cifar_fs": "here", "cifar_fs_narrow": "here, at half the cost"}
 MEASURES = {key: WORDS[key] for key in ("triplet", "binary", "one_shot")} | {
     # chance does not depend on how many classes are unseen
     f"unseen.sampled_episodes.{shots}.accuracy": f"{words} accuracy, 5 of the unseen classes"

@@ -1,4 +1,4 @@
-"""Lists of what there is: parameters, metrics, packages, what was dropped, and what was tried to break the pipeline."""
+"""Lists of what there is: parameters, metrics, packages, what was tried for the default, and what to break it all."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ FOLDERS = {
 }
 GROUP = re.compile(r"(\w+):(?: +# (.+))?")
 PARAMETER = re.compile(r"( *)(\w+): (.*?\S) +# (.+?)(?: \[([^\[\]]+)\])?")
-# Of studies/dropped.csv: heading -> how a cell is written; fractions of 1 in %, without the sign.
-DROPPED = {"change": "{change}", "training": "{method}", "draws": "{draws}", "triplet": "{triplet:.2%}"}
-DROPPED |= {"gain": "{triplet_gain:+.2%}", "1-shot": "{one_shot:.2%}", "1-shot gain": "{one_shot_gain:+.2%}"}
+# Of studies/tried.csv: heading -> how a cell is written; gains in points.
+TRIED = {"change": "{change}", "images": "{images:,}", "training": "{method}", "draws": "{draws}", "cost": "{cost}"}
+TRIED |= {"triplet": "{triplet_gain:+.2%}", "1-shot": "{one_shot_gain:+.2%}"}
 
 
 def parameters(record: Record) -> str:
@@ -72,10 +72,10 @@ def code_map(record: Record) -> str:
     return table(["where", "what it is for", "modules"], rows)
 
 
-def dropped(record: Record) -> str:
-    """What was tried for the default and brought nothing."""
-    rows = read_table(record.root / "studies/dropped.csv")
-    return table(list(DROPPED), [[cell.format_map(row).removesuffix("%") for cell in DROPPED.values()] for row in rows])
+def tried(record: Record) -> str:
+    """What was tried for the default, and what it gained."""
+    rows = read_table(record.root / "studies/tried.csv")
+    return table(list(TRIED), [[cell.format_map(row).removesuffix("%") for cell in TRIED.values()] for row in rows])
 
 
 def kills(record: Record, part: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from oneshot.common.errors import UserError
 from oneshot.common.files import write_text
-from oneshot.record import ablations, beside, folds, front, lists, questions, speed, tables
+from oneshot.record import ablations, beside, cost, folds, front, lists, questions, speed, tables
 from oneshot.record.studies import NotRun, Record
 
 PAGES = (
@@ -23,11 +23,11 @@ PAGES = (
         for name in ("experiments", "speed", "trust", "parameters", "metrics", "code", "use", "regimes")
     ),
 )
-PICTURES = {"docs/ablations.svg": ablations.draw, "docs/folds.svg": folds.draw}
+PICTURES = {"docs/ablations.svg": ablations.draw, "docs/cost.svg": cost.draw, "docs/folds.svg": folds.draw}
 NAMED_ALIKE: tuple[Callable[[Record], str], ...] = (
     front.headline, front.verify, beside.missing, beside.cifar_fs, ablations.luck,
     tables.seeds, tables.reference, tables.setting, tables.gains, tables.thresholds,
-    tables.near_duplicates, lists.command_line, lists.dropped, lists.two_at_once, lists.made_up_input, lists.parameters,
+    tables.near_duplicates, lists.command_line, lists.tried, lists.two_at_once, lists.made_up_input, lists.parameters,
     lists.metric_keys, questions.questions, questions.papers_reptile, speed.stages,
 )  # fmt: skip
 PARTS: dict[str, Callable[[Record], str]] = {

@@ -17,10 +17,7 @@ WORDS = {key: meaning(key) for key in HEADLINES if key != "threshold"}  # of the
 
 
 def seeds(record: Record) -> str:
-    """Means over seeds of the headlines, with intervals over seeds and, of two of them, over classes.
-
-    Last, one run of the triplet loss alone.
-    """
+    """Means over seeds of the headlines, with intervals over seeds and, of two of them, over classes."""
     runs = record.seeds
     measured = set.intersection(*(set(headlines(run[method])) for run in runs for method in METHODS))
     rows = []
@@ -30,9 +27,6 @@ def seeds(record: Record) -> str:
             low, high = bootstrap([_column(run, f"{method}_{key}_accuracy") for run in runs])
             row[place] += f" (classes {100 * low:.1f} to {100 * high:.1f})"
         rows.append(row)
-    if alone := record.done.get("pure_triplet"):
-        words = f"*beside it, the triplet loss alone, one seed:* {WORDS['triplet']}"
-        rows.append([words, "`triplet`", *paired([alone], "triplet")])
     return table([f"measure, {len(runs)} seed{'s' * (len(runs) > 1)}", "key", *METHODS, GAP], rows)
 
 
