@@ -25,7 +25,8 @@ FOLDERS = {
 GROUP = re.compile(r"(\w+):(?: +# (.+))?")
 PARAMETER = re.compile(r"( *)(\w+): (.*?\S) +# (.+?)(?: \[([^\[\]]+)\])?")
 # Of studies/tried.csv: heading -> how a cell is written; gains in points.
-TRIED = {"change": "{change}", "images": "{images:,}", "training": "{method}", "draws": "{draws}", "cost": "{cost}"}
+TRIED_IMAGES = 500_000
+TRIED = {"change": "{change}", "draws": "{draws}", "cost": "{cost}"}
 TRIED |= {"triplet": "{triplet_gain:+.2%}", "1-shot": "{one_shot_gain:+.2%}"}
 
 
@@ -73,8 +74,8 @@ def code_map(record: Record) -> str:
 
 
 def tried(record: Record) -> str:
-    """What was tried for the default, and what it gained."""
-    rows = read_table(record.root / "studies/tried.csv")
+    """What was tried for the default in trainings long enough to tell, and what it gained."""
+    rows = [row for row in read_table(record.root / "studies/tried.csv") if int(row["images"]) == TRIED_IMAGES]
     return table(list(TRIED), [[cell.format_map(row).removesuffix("%") for cell in TRIED.values()] for row in rows])
 
 
