@@ -11,7 +11,7 @@ from oneshot.evaluation.context import Context
 from oneshot.model.embedding import embed
 
 
-def test_each_image_has_its_own_vector_whatever_the_chunks_and_those_trained_on_have_one_view(tmp_path, small, monkeypatch):
+def test_each_image_has_its_own_vector_and_those_trained_on_one_view(tmp_path, small, monkeypatch):
     monkeypatch.setattr(embedded, "_CHUNK", 7)
     context = make_context(tmp_path, small, {"evaluation.tta": "flip"})
     trained_on = np.concatenate([context.split.training[label] for label in context.split.seen])
