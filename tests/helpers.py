@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY = {
     "dataset": "digits",
     "image_budget": 240,
+    "loss.softmax_scale": 10.0,
     "split.unseen_classes": 3,
     "split.calibration_images": 5,
     "network.stem": 4,
