@@ -57,10 +57,8 @@ def embed_all(params: EmbeddingStage, model: Path, data: Path, split_file: Path,
     keep_freed_memory()
     network, _ = load_model(model, compute.device)
     dataset, split = load_dataset(data), load_split(split_file)
-    trained_on = np.zeros(len(dataset.train_images), dtype=bool)
-    trained_on[np.concatenate([split.training[label] for label in split.seen])] = True
-    none = np.zeros(len(dataset.test_images), dtype=bool)
-    for part, images, plain in (("train", dataset.train_images, trained_on), ("test", dataset.test_images, none)):
+    trained_on = np.concatenate([split.training[label] for label in split.seen])
+    for part, images in (("train", dataset.train_images), ("test", dataset.test_images)):
         store, path = ImageStore(images, compute.device), output / f"{part}.npy"
         chunks = np.split(np.arange(len(images)), range(_CHUNK, len(images), _CHUNK))
         # Written in order, not through a map: a full disk would kill the program there, without a word.
@@ -68,8 +66,9 @@ def embed_all(params: EmbeddingStage, model: Path, data: Path, split_file: Path,
             header = {"descr": "<f4", "fortran_order": False, "shape": (len(images), network.dimensions)}
             np.lib.format.write_array_header_1_0(file, header)
             for rows in tqdm(chunks, desc=f"{part} images", unit="thousand", mininterval=1):
+                once = np.isin(rows, trained_on) & (part == "train")
                 vectors = np.empty((len(rows), network.dimensions), dtype="<f4")
-                for which, tta in ((plain[rows], "none"), (~plain[rows], params.evaluation.tta)):
+                for which, tta in ((once, "none"), (~once, params.evaluation.tta)):
                     if which.any():
                         with compute.forward_precision():
                             vectors[which] = embed(network, store.batch(rows[which]), tta).numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -18,11 +19,13 @@ SIDE, PASSES = 32, 3  # pixels; a forward pass, and a backward pass that takes t
 PETA = 1e15
 
 
-def operations(network: NetworkParams) -> int:
-    """The multiplications and additions in layers for one image of CIFAR that a training sees."""
-    model = new_network(network, [0.0] * 3, [1.0] * 3).eval()
+def operations(parameters: dict[str, Any]) -> int:
+    """Multiplications and additions in layers, for one image of CIFAR that a training of `parameters` sees."""
+    group = "network."
+    shape = {name.removeprefix(group): value for name, value in parameters.items() if name.startswith(group)}
+    network = new_network(NetworkParams(**shape), [0.0] * 3, [1.0] * 3).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 3, SIDE, SIDE))
+        network(torch.zeros(1, 3, SIDE, SIDE))
     return PASSES * counter.get_total_flops()
 
 
@@ -32,28 +35,30 @@ def draw(record: Record, path: Path) -> None:
     Raises:
         NotRun: no such line has figures.
     """
-    lines = [name for name in record.done if record.changes(name).get("split.unseen") == "cifar_fs"]
-    if not lines:
+    changes = {name: record.changes(name) for name in record.done}
+    costs = {  # of an image
+        name: operations(record.defaults | changed) / PETA
+        for name, changed in changes.items()
+        if changed.get("split.unseen") == "cifar_fs"
+    }
+    if not costs:
         raise NotRun("make studies")
     figure, panels = plt.subplots(1, 2, figsize=(12, 5))
     figure.suptitle("CIFAR-FS: accuracy by the cost of a training")
-    for place, (axes, (key, words)) in enumerate(zip(panels, SHOTS.items(), strict=True)):
+    for place, (axes, (shots, words)) in enumerate(zip(panels, SHOTS.items(), strict=True)):
         for method in METHODS:
-            points = []
-            for name in lines:
-                values = record.defaults | record.changes(name)
-                shape = {key.removeprefix("network."): v for key, v in values.items() if key.startswith("network.")}
-                study = record.done[name][method]
-                cost = operations(NetworkParams(**shape)) * study["record"]["images"] / PETA
-                points.append((cost, 100 * study["unseen"]["sampled_episodes"][key]["accuracy"]))
-            axes.plot(*zip(*sorted(points), strict=True), **looks(method))
+            studies = [(record.done[name][method], cost) for name, cost in costs.items()]
+            points = sorted(
+                (cost * study["record"]["images"], 100 * study["unseen"]["sampled_episodes"][shots]["accuracy"])
+                for study, cost in studies
+            )
+            axes.plot(*zip(*points, strict=True), **looks(method))
         for paper, cost in record.published["cifar_fs_cost"].items():
             accuracy = record.published["cifar_fs"][paper][place]
             axes.plot(cost, accuracy, "x", color="black")
             axes.annotate(paper, (cost, accuracy), xytext=(-6, 0), textcoords="offset points", ha="right", va="center")
-        axes.set(
-            xscale="log", xlim=(0.2, 100), xlabel="10¹⁵ floating-point operations", ylabel=f"{words} accuracy in %"
-        )
+        axes.set(xscale="log", xlim=(0.2, 100), ylabel=f"{words} accuracy in %")
+        axes.set_xlabel("10¹⁵ floating-point operations")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.legend(loc="lower right")
     save(figure, path)
