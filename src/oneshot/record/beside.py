@@ -12,9 +12,9 @@ from oneshot.report.comparison import METHODS, flat, headlines
 # Table -> runs ("default": the project's own), the first being what the others differ from -> words for them.
 RUNS = {
     "triplet_alone": {
-        "short": "beside the softmax",
-        "short_triplets": "all triplets of a batch",
-        "short_random_triplets": "random triplets, a hinge",
+        "short": "with the softmax",
+        "short_triplets": "all triplets",
+        "short_random_triplets": "random triplets",
     },
     "scaled": {"default": "default", "reference_scaled": "its recipe, scaled down"},
     "splits": {
