@@ -23,7 +23,7 @@ from cores import threads_and_load
 from exact_evaluation import exact_evaluation
 from gpu import recorded_steps
 from pipeline import nothing_to_do, stages
-from training import Trainers, against_bare, against_reference, compiling
+from training import Trainers, against_bare, against_reference
 
 from oneshot.common.files import read_json, write_json
 from oneshot.common.stage import Parser, run_stage
@@ -40,7 +40,6 @@ def main() -> None:
         "against_bare_loop": against_bare,
         "threads_and_load": lambda trainers, rounds: threads_and_load(max(1, rounds // 4)),
         "recorded_steps": recorded_steps,
-        "compiling": compiling,
         "against_reference_way": against_reference,
         "exact_evaluation": lambda trainers, rounds: exact_evaluation(max(3, rounds // 3)),
         "repro_with_nothing_to_do": lambda trainers, rounds: nothing_to_do(rounds),

@@ -28,7 +28,6 @@ def recorded_steps(trainers: Trainers, rounds: int) -> dict[str, Any] | None:
     contenders: dict[str, Work] = {
         "classic, recorded": trainers.classic(STEPS),
         "meta, recorded": trainers.meta(STEPS),
-        "classic, compiled and recorded": trainers.classic(STEPS, **{"hardware.compile": True}),
     }
     size, seconds = trainers.params.batch.size, side_by_side(contenders, rounds)
     with patch.object(recording, "WARM_UP", 10**9):

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
-import torch._dynamo
-import torch._inductor.config
 from reference_way import BATCH, LEARNING_RATE, ReferenceLoop
 from timing import Work, apart, side_by_side, spread
 from torch import nn
@@ -93,7 +88,7 @@ class Trainers:
                 for _ in range(steps):
                     optimizer.zero_grad()
                     with learner.compute.forward_precision():
-                        embeddings = learner._embed(images)
+                        embeddings = learner.network(images)
                     loss = F.cross_entropy(embeddings @ proxies.T, labels)
                     loss.backward()
                     optimizer.step()
@@ -157,38 +152,16 @@ def against_bare(trainers: Trainers, rounds: int) -> dict[str, Any]:
     }
 
 
-def compiling(trainers: Trainers, rounds: int) -> dict[str, Any]:
-    """The default's step, eager and compiled, and how many images a training must have for compiling to pay."""
-    compiled = trainers.classic(STEPS, **{"hardware.compile": True})
-    torch._dynamo.reset()  # else it would compile for shapes of any size, since it has seen others before
-    began = time.perf_counter()
-    with (
-        patch.dict(os.environ, TORCHINDUCTOR_FORCE_DISABLE_CACHES="1"),
-        torch._inductor.config.patch(force_disable_caches=True),
-    ):
-        compiled()
-    first = time.perf_counter() - began
-    seconds = side_by_side({"eager": trainers.classic(STEPS), "compiled": compiled}, rounds)
-    once = first - float(np.median(seconds["compiled"]))
-    saved = float(np.median(seconds["eager"] - seconds["compiled"])) / STEPS
-    return {
-        "faster": spread(seconds["eager"] / seconds["compiled"]),
-        "pays_after_images": round(once / saved) * trainers.params.batch.size if saved > 0 else None,
-    }
-
-
-def against_reference(trainers: Trainers, rounds: int, steps: int = 4) -> dict[str, dict[str, dict[str, float]]]:
-    """How many times as many images a second pass in the reference's objective, eager and compiled, to its own way."""
+def against_reference(trainers: Trainers, rounds: int, steps: int = 4) -> dict[str, dict[str, float]]:
+    """How many times as many images a second pass in the reference's objective to its own way."""
     found = {}
     for name, shape in {"the default's network": {}, "ResNet-20": RESNET_20}.items():
         ours = shape | RANDOM_TRIPLETS | {"reptile.inner_steps": steps}
-        torch._dynamo.reset()  # else it would compile for shapes of any size, since it has seen others before
         contenders = {
             # In a process of its own: this one's allocator is set for this project's trainings.
             "theirs": apart(reference_way, trainers.params, trainers.dataset, trainers.split, steps, shape),
-            "eager": trainers.meta(steps, **ours),
-            "compiled": trainers.meta(steps, **ours | {"hardware.compile": True}),
+            "ours": trainers.meta(steps, **ours),
         }
         seconds = side_by_side(contenders, rounds)
-        found[name] = {way: spread(seconds["theirs"] / seconds[way]) for way in ("eager", "compiled")}
+        found[name] = spread(seconds["theirs"] / seconds["ours"])
     return found

@@ -118,7 +118,7 @@ def episode_accuracy(training: Any, pool: ClassPool, shots: int, episode: int) -
 def main() -> None:
     parser = Parser(description="The paper's Reptile on Omniglot.")
     parser.add_argument("characters", type=Path, help="a folder with a folder of drawings for each character")
-    compute = set_up(HardwareParams(device="cpu", precision="fp32", threads=1, compile=False))
+    compute = set_up(HardwareParams(device="cpu", precision="fp32", threads=1))
     keep_freed_memory()
     torch.manual_seed(SEED)
     drawings, characters = read_characters(parser.parse_args().characters)

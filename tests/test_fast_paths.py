@@ -1,7 +1,5 @@
 """What is fast computes what the plain form computes: losses and gradients, up to the rounding of the precision."""
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
@@ -72,15 +70,6 @@ def test_bfloat16_gives_the_losses_and_gradients_of_float32_up_to_its_rounding()
     (plain, exact), (fast, rounded) = results
     assert fast == pytest.approx(plain, rel=0.02) and fast != plain
     assert F.cosine_similarity(exact, rounded, dim=0) > 0.99
-
-
-@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
-def test_compiled_gives_the_losses_and_gradients_of_eager():
-    small = RANDOM | {"network.widths": [8], "network.embedding_norm": False}  # compiling takes long
-    plain, exact = loss_and_gradients(tiny_learner(tiny_params(small)))
-    fast, compiled = loss_and_gradients(tiny_learner(tiny_params(small | {"hardware.compile": True})))
-    assert fast == pytest.approx(plain, rel=1e-4)
-    torch.testing.assert_close(compiled, exact, rtol=1e-3, atol=1e-5)
 
 
 def test_contenders_take_turns_and_a_spread_is_of_their_rounds():

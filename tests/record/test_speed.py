@@ -19,7 +19,6 @@ MACHINE = {"hardware": "A CPU", "device": "cpu", "threads": 2, "precision": "bf1
 BARE = {"images_per_second": spread(2000.0), "to_bare_loop": {"classic": spread(1.03), "meta": spread(1.04)}}
 FOUND = {
     "against_bare_loop": BARE,
-    "compiling": {"faster": spread(1.1), "pays_after_images": None},
     "repro_with_nothing_to_do": None,  # it was not up to date
 }
 GPU = {

@@ -160,13 +160,11 @@ def test_a_warm_start_counts_the_images_before_and_refuses_what_saw_a_held_out_c
         (ClassicTraining, {}, True),
         (ClassicTraining, {"meta_step": 0.5, "adaptation.steps": 7}, True),
         (ClassicTraining, {"classic.learning_rate": 0.1}, False),
-        (ClassicTraining, {"hardware.compile": True}, False),
         (ReptileTraining, {"classic.learning_rate": 0.1}, True),
         (ReptileTraining, {"meta_step": 0.5}, False),
     ],
 )
-def test_only_what_a_training_uses_starts_it_anew(project, capsys, monkeypatch, method, changes, goes_on):
-    monkeypatch.setattr(torch, "compile", lambda forward: forward)
+def test_only_what_a_training_uses_starts_it_anew(project, capsys, method, changes, goes_on):
     run_killed(project, method, 5)
     capsys.readouterr()
     after = run(project, method, changes)

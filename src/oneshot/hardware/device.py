@@ -33,17 +33,6 @@ class HardwareParams(Group):
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
     threads: Annotated[Int, Field(ge=0, le=1024)]
-    compile: bool
-
-    def mistakes(self, params: Any) -> Iterator[tuple[str, str]]:
-        """See `Group`."""
-        if self.compile:
-            from torch._inductor.cpp_builder import get_cpp_compiler  # takes seconds to import
-
-            try:
-                get_cpp_compiler()
-            except RuntimeError:
-                yield "compile", "must be false: there is no working C++ compiler (g++, or what CXX names)"
 
 
 @dataclass(frozen=True)

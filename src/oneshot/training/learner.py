@@ -59,7 +59,6 @@ class Learner(nn.Module):
         self.losses = make_losses(params.loss, len(pool), network.dimensions)
         self.to(compute.device).to(memory_format=torch.channels_last)
         self.shares_batches = False
-        self._embed = torch.compile(network.forward) if params.hardware.compile else network.forward
 
     def batches(self, rng: np.random.Generator, classes: np.ndarray, steps: int) -> list[Batch]:
         """`steps` batches over `classes`, laid out as the way of mining needs them."""
@@ -81,9 +80,9 @@ class Learner(nn.Module):
         images = self.store.augment(mine)
         with self.compute.forward_precision():
             if self.params.batch.forward_passes == "joint":
-                embeddings = self._embed(images)
+                embeddings = self.network(images)
             else:  # as the reference: batch-norm statistics then tell anchors, positives and negatives apart
-                embeddings = torch.cat([self._embed(part) for part in images.chunk(3)])
+                embeddings = torch.cat([self.network(part) for part in images.chunk(3)])
         if self.shares_batches:
             embeddings = distributed.interleaved(embeddings)
         targets = Targets(inputs.labels, inputs.classes, inputs.in_batch)
