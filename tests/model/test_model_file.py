@@ -72,8 +72,8 @@ def test_a_warm_start_takes_a_models_weights_and_tells_what_it_has_seen(tmp_path
     save_model(path, earlier, {"images": 1234, "seen_classes": ["wolf"]})
     params = tiny_params({"network.embedding_norm": False}).network
     warm = new_network(params, [0.0] * 3, [1.0] * 3)
-    assert start_from(warm, path) == {"images": 1234, "seen_classes": ["wolf"]}
+    assert start_from(warm, path, []) == {"images": 1234, "seen_classes": ["wolf"]}
     for ours, theirs in zip(warm.state_dict().values(), earlier.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
     other = new_network(params.model_copy(update={"widths": [4, 8, 32]}), [0.0] * 3, [1.0] * 3)
-    assert "; must be a network of the same shape" in refusal(start_from, other, path)
+    assert "; must be a network of the same shape" in refusal(start_from, other, path, [])

@@ -154,6 +154,38 @@ def test_a_warm_start_counts_the_images_before_and_refuses_what_saw_a_held_out_c
         run(project, ReptileTraining, {"network.start_from": str(path)})
 
 
+@pytest.mark.parametrize("method", STAGES)
+def test_an_ensemble_is_what_its_members_are_alone_side_by_side(project, method, capsys):
+    whole = run(project, method, {"network.members": 2}, "both")
+    for number, name in enumerate(("first", "second")):
+        run(project, method, {"seed": 1 + number * loop.SEEDS_APART}, name)
+    both, first, second = (load_model(project / f"{name}/model.safetensors")[0] for name in ("both", "first", "second"))
+    images = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8)
+    similarities = [vectors @ vectors.T for vectors in (both(images), first(images), second(images))]
+    torch.testing.assert_close(similarities[0], (similarities[1] + similarities[2]) / 2)
+    assert both.dimensions == 2 * first.dimensions == both(images).shape[1]
+    losses = [read_table(project / f"{name}/curve.tsv")[-1]["loss"] for name in ("both", "first", "second")]
+    assert losses[0] == pytest.approx((losses[1] + losses[2]) / 2, abs=1e-6)
+    with pytest.raises(Killed):  # in the second member: the first is not trained again
+        kill_second_member(project, method)
+    capsys.readouterr()
+    assert run(project, method, {"network.members": 2}, "resumed") == whole
+    steps = 20 if method is ClassicTraining else 10
+    assert f"step {steps} of {steps}" in capsys.readouterr().err
+
+
+def kill_second_member(project, method):
+    """Train two members until the first step of the second."""
+
+    def kill(training):
+        if training.params.seed > loop.SEEDS_APART:
+            raise Killed
+        return 1
+
+    with at_step(method, 0, kill):
+        run(project, method, {"network.members": 2}, "resumed")
+
+
 @pytest.mark.parametrize(
     ("method", "changes", "goes_on"),
     [

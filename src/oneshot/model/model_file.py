@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def load_model(
             raise ValueError("network.mean and network.std: must be of 1 or 3 channels")
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         # The second convolutions of all blocks alone have so many weights: the file must hold them before memory does.
-        least = 9 * config["blocks"] * sum(width**2 for width in config["widths"])
+        least = 9 * config["blocks"] * sum(width**2 for width in config["widths"]) * config.get("members", 1)
         network = SiameseNetwork(**config) if least <= sum(map(math.prod, shapes.values())) else None
         if not network or shapes != {name: list(tensor.shape) for name, tensor in network.state_dict().items()}:
             raise ValueError("its tensors are not those of its network")
@@ -65,9 +65,23 @@ def load_model(
     return network.to(device).to(memory_format=torch.channels_last).eval(), about
 
 
-def start_from(network: SiameseNetwork, path: str | Path) -> dict[str, Any]:
-    """Give `network` the weights of a model file; returns what the file says of the training that they come from."""
+def start_from(network: SiameseNetwork, path: str | Path, held_out: Collection[str]) -> dict[str, Any]:
+    """Give `network` the weights of a model file, or leave it as it is if `path` is none.
+
+    Returns:
+        What the file says of the training that they come from: the classes seen, and how many images.
+
+    Raises:
+        UserError: no file of such a network, or it has seen a class that is held out.
+    """
+    if path == "none":
+        return {"seen_classes": [], "images": 0}
     earlier, about = load_model(path, schema=Trained)
+    if known := set(held_out).intersection(about["seen_classes"]):
+        raise UserError(
+            f"network.start_from: found {str(path)!r}, trained on {min(known)}, which this split holds out; must be a "
+            "model that has not seen the held-out classes"
+        )
     try:
         network.load_state_dict(earlier.state_dict())
     except RuntimeError:

@@ -29,6 +29,7 @@ class NetworkShape(Group):
 class NetworkParams(NetworkShape):
     """The group `network`."""
 
+    members: Annotated[Int, Field(ge=1, le=16)]
     start_from: Annotated[str, Field(min_length=1)]
 
     def mistakes(self, params: Any) -> Iterator[tuple[str, str]]:
@@ -40,6 +41,7 @@ class NetworkParams(NetworkShape):
 class NetworkConfig(NetworkShape):
     """All that a `SiameseNetwork` is made from, beside its weights."""
 
+    members: Annotated[Int, Field(ge=1, le=16)] = 1
     mean: Annotated[list[Float], Field(min_length=1, max_length=3)]
     std: Annotated[list[Positive], Field(min_length=1, max_length=3)]
 
@@ -50,10 +52,14 @@ class SiameseNetwork(nn.Module):
     That batch norm lets features be negative, so that unlike pictures can be further apart than a right
     angle ('BNNeck', Luo et al. 2019, "Bag of Tricks and a Strong Baseline for Deep Person Re-identification").
 
+    An ensemble is such a network and `others` like it: their vectors stand side by side, so that its similarity is the
+    mean of theirs.
+
     Args:
         stem, widths, blocks, first_stride: of `ResNet`.
         embedding_norm: whether there is a batch norm between the features and the embedding.
         mean, std: of the training images, one value a channel, in units of 0..255.
+        members: networks in all.
     """
 
     mean: Tensor
@@ -68,6 +74,7 @@ class SiameseNetwork(nn.Module):
         embedding_norm: bool,
         mean: Sequence[float],
         std: Sequence[float],
+        members: int = 1,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
@@ -84,11 +91,23 @@ class SiameseNetwork(nn.Module):
         self.backbone = ResNet(len(mean), stem, widths, blocks, first_stride)
         self.dimensions = self.backbone.features
         self.embedding_norm = nn.BatchNorm1d(self.dimensions) if embedding_norm else nn.Identity()
+        self.others = nn.ModuleList()
+        self.put_beside([SiameseNetwork(**self.config) for _ in range(members - 1)])
+
+    def put_beside(self, others: Sequence[SiameseNetwork]) -> None:
+        """Make this network and `others`, of its shape, an ensemble, in place."""
+        if others:
+            self.others.extend(others)
+            self.dimensions += sum(other.dimensions for other in others)
+            self.config["members"] = 1 + len(self.others)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images (B, C, H, W) of uint8 or float32, 0..255, as float32 unit vectors (B, dimensions)."""
         x = ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        return F.normalize(self.embedding_norm(self.backbone(x)).float(), dim=1)
+        vectors = F.normalize(self.embedding_norm(self.backbone(x)).float(), dim=1)
+        if not self.others:
+            return vectors
+        return torch.cat([vectors, *(other(images) for other in self.others)], 1) / (1 + len(self.others)) ** 0.5
 
 
 def new_network(params: NetworkParams, mean: Sequence[float], std: Sequence[float]) -> SiameseNetwork:

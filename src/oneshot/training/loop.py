@@ -38,6 +38,7 @@ CURVE_NORM_BATCHES, FINAL_NORM_BATCHES = 4, 40  # batches that batch-norm statis
 FIRST_CHECKPOINT = 1  # seconds after which a run first saves its state
 CHECKPOINT_COST = 0.01  # share of the time that checkpoints may take; it sets how much work a kill can cost
 LONGEST_WAIT = 60  # seconds between checkpoints, at most
+SEEDS_APART = 10**6  # of the members of an ensemble: farther than the seeds that people give
 
 
 class Training(Protocol):
@@ -65,6 +66,8 @@ class TrainingFactory(Protocol):
 def train(method: TrainingFactory, params: TrainingStage, data: Path, split_file: Path, output: Path) -> None:
     """Train on the seen classes and write `output`/model.safetensors, curve.tsv and record.json.
 
+    The members of an ensemble are trained one after another.
+
     Killed anywhere and run again, it goes on from its last checkpoint and writes the same bytes. Where `torchrun`
     started several processes, the main one alone writes files.
 
@@ -73,48 +76,59 @@ def train(method: TrainingFactory, params: TrainingStage, data: Path, split_file
     """
     compute = set_up(params.hardware)
     dataset, split = load_dataset(data), load_split(split_file)
-    inputs = [*sorted(data.iterdir()), split_file]
-    torch.manual_seed(params.seed)  # both trainings start from the same weights
-    pool = ClassPool([split.training[label] for label in split.seen])
-    network = new_network(params.network, *channel_statistics(dataset.train_images, pool.every))
-    seen_before: list[str] = []
-    images_before = 0
-    if params.network.start_from != "none":
-        inputs.append(Path(params.network.start_from))
-        earlier = start_from(network, params.network.start_from)
-        seen_before, images_before = earlier["seen_classes"], earlier["images"]
-    held_out = {dataset.class_names[label] for label in split.validation + split.unseen}
-    if known := held_out.intersection(seen_before):
-        raise UserError(
-            f"network.start_from: found {params.network.start_from!r}, trained on {min(known)}, which this split holds "
-            "out; must be a model that has not seen the held-out classes"
-        )
+    start = params.network.start_from
+    inputs = [*sorted(data.iterdir()), split_file, *([] if start == "none" else [Path(start)])]
     keep_freed_memory()
     store = ImageStore(dataset.train_images, compute.device, params.batch.augmentation)
-    learner = Learner(params, compute, network, store, pool)
-    training = method(params, learner)
-    curve = Curve(training, learner, ClassPool([split.calibration[label] for label in split.seen]))
-    settings = {"params": params.model_dump(), "machine": describe(compute), "method": method.name}
-    settings["images"] = store.images.device.type
-    checkpoint = Checkpoint(f"train_{method.name}", fingerprint(settings, inputs))
+    pool, curve_pool = (ClassPool([use[label] for label in split.seen]) for use in (split.training, split.calibration))
+    statistics = channel_statistics(dataset.train_images, pool.every)
+    seen, held_out = (
+        [dataset.class_names[i] for i in labels] for labels in (split.seen, split.validation + split.unseen)
+    )
 
-    alone = only_one(FOLDER / f"train_{method.name}.lock") if distributed.IS_MAIN else nullcontext()
-    with alone, distributed.connected(compute.device):
-        Run(training, learner, curve, checkpoint).finish()
-        if not distributed.IS_MAIN:
-            return
-        write_table(output / "curve.tsv", curve.rows)
+    def begin(number: int) -> Run:
+        own = member(params, number)
+        torch.manual_seed(own.seed)  # both trainings start from the same weights
+        network = new_network(own.network, *statistics)
+        before = start_from(network, start, held_out)
+        learner = Learner(own, compute, network, store, pool)
+        training = method(own, learner)
+        settings = {"params": own.model_dump(), "machine": describe(compute), "method": method.name}
+        settings["images"] = store.images.device.type
+        checkpoint = Checkpoint(f"train_{method.name}", fingerprint(settings, inputs))
         about = {
             "method": method.name,
-            "images": images_before + training.steps * training.images_per_step,
+            "images": before["images"] + training.steps * training.images_per_step,
             "image_size": dataset.train_images.shape[1],
-            "seen_classes": list(dict.fromkeys([*seen_before, *(dataset.class_names[label] for label in split.seen)])),
+            "seen_classes": list(dict.fromkeys([*before["seen_classes"], *seen])),
         }
-        save_model(output / "model.safetensors", curve.finished_network(FINAL_NORM_BATCHES), about)
+        return Run(training, learner, Curve(training, learner, curve_pool), checkpoint, about)
+
+    runs = [begin(number) for number in range(params.network.members)]
+    alone = only_one(FOLDER / f"train_{method.name}.lock") if distributed.IS_MAIN else nullcontext()
+    with alone, distributed.connected(compute.device):
+        for number, run in enumerate(runs, 1):
+            run.finish(method.name if len(runs) == 1 else f"{method.name} {number} of {len(runs)}")
+            if distributed.IS_MAIN and number < len(runs):
+                run.save()  # for the ensemble
+        if not distributed.IS_MAIN:
+            return
+        write_table(output / "curve.tsv", mean_curve([run.curve.rows for run in runs]))
+        network, *others = [run.curve.finished_network(FINAL_NORM_BATCHES) for run in runs]
+        network.put_beside(others)
+        about = runs[0].about
+        save_model(output / "model.safetensors", network, about)
         weights = sum(weight.numel() for weight in network.parameters())
         record = {"method": method.name, "images": about["images"], "weights": weights, **describe(compute)}
         write_json(output / "record.json", record)
-        checkpoint.remove()
+        for run in runs:
+            run.checkpoint.remove()
+
+
+def member(params: TrainingStage, number: int) -> TrainingStage:
+    """What a member of an ensemble is trained with: as if alone, by a seed of its own."""
+    network = params.network.model_copy(update={"members": 1})
+    return params.model_copy(update={"seed": params.seed + number * SEEDS_APART, "network": network})
 
 
 class Curve:
@@ -155,16 +169,28 @@ class Curve:
         )
 
 
+def mean_curve(curves: list[list[dict[str, float]]]) -> list[dict[str, float]]:
+    """The mean of training curves, row by row."""
+    columns = ("loss", "heldout_triplet_accuracy")
+    return [
+        rows[0] | {name: round(sum(row[name] for row in rows) / len(rows), 6) for name in columns}
+        for rows in zip(*curves, strict=True)
+    ]
+
+
 class Run:
     """A training on its way: which step comes next, and the loss since the last point of the curve."""
 
-    def __init__(self, training: Training, learner: Learner, curve: Curve, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, training: Training, learner: Learner, curve: Curve, checkpoint: Checkpoint, about: dict[str, Any]
+    ) -> None:
         self.training, self.learner, self.curve, self.checkpoint = training, learner, curve, checkpoint
+        self.about = about  # what the file of its network says of it
         self.done = self.counted = 0
         self.total = torch.zeros((), device=learner.compute.device)  # stays there: no waiting
 
-    def finish(self) -> None:
-        """Take all steps that are still to take."""
+    def finish(self, title: str) -> None:
+        """Take all steps that are still to take, under a progress bar of this title."""
         training, size = self.training, self.training.images_per_step
         if state := distributed.broadcast(self.checkpoint.load() if distributed.IS_MAIN else None):
             self.load_state_dict(state)
@@ -173,7 +199,7 @@ class Run:
                 print(f"going on from {self.checkpoint.path}: {where}", file=sys.stderr)
         rows_at = {math.ceil(training.steps * (i + 1) / CURVE_POINTS) for i in range(CURVE_POINTS)}
         bar = tqdm(
-            total=training.steps * size, initial=self.done * size, unit="img", unit_scale=True, desc=training.name,
+            total=training.steps * size, initial=self.done * size, unit="img", unit_scale=True, desc=title,
             mininterval=1, dynamic_ncols=True, disable=not distributed.IS_MAIN,
         )  # fmt: skip
         save_at = time.monotonic() + FIRST_CHECKPOINT
@@ -192,13 +218,17 @@ class Run:
                     bar.set_postfix(loss=row["loss"], triplet=row["heldout_triplet_accuracy"])
                 if time.monotonic() > save_at or stopping:
                     began = time.monotonic()
-                    self.mean_loss()
-                    self.checkpoint.save(self.state_dict())
+                    self.save()
                     now = time.monotonic()
                     save_at = now + min((now - began) / CHECKPOINT_COST, LONGEST_WAIT)
                 if stopping:
                     why = f"{stopping[0]} at step {self.done}"
                     raise UserError(f"train_{training.name}: {why}; run again to go on from there")
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self.mean_loss()
+        self.checkpoint.save(self.state_dict())
 
     def add_to_curve(self) -> None:
         """Measure, and begin the mean loss anew."""
