@@ -13,9 +13,9 @@ from oneshot.model.model_file import load_model, save_model, save_tensors, start
 from oneshot.model.network import new_network
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_a_file_gives_the_network_again_and_has_the_same_bytes_each_time(tmp_path, half):
-    network, about = tiny_network(), {"method": "classic", "seen_classes": ["apple"]}
+@pytest.mark.parametrize(("half", "members"), [(False, 1), (True, 1), (False, 3)])
+def test_a_file_gives_the_network_again_and_has_the_same_bytes_each_time(tmp_path, half, members):
+    network, about = tiny_network(members=members), {"method": "classic", "seen_classes": ["apple"]}
     paths = [tmp_path / name for name in "ab"]
     for path in paths:
         save_model(path, network, about, half)
@@ -48,6 +48,8 @@ def test_a_broken_or_missing_model_is_named(tmp_path):
         ({"blocks": 10**6}, "network.blocks: found 1000000; must be at most 100"),
         ({"widths": [4, 8, 8000]}, r"network.widths\[2\]: found 8000; must be at most 2048"),
         ({"first_stride": "2"}, "network.first_stride: found '2'; must be a whole number"),
+        ({"members": 17}, "network.members: found 17; must be at most 16"),
+        ({"members": 16}, r".*its tensors are not those of its network"),
         ({"mean": []}, r"network.mean: found \[\]"),
         ({"std": [1.0]}, r".*network.mean and network.std: must be of 1 or 3 channels"),
         ({"blocks": 100, "widths": [2048] * 5, "stem": 2048}, r".*its tensors are not those of its network"),
@@ -76,4 +78,4 @@ def test_a_warm_start_takes_a_models_weights_and_tells_what_it_has_seen(tmp_path
     for ours, theirs in zip(warm.state_dict().values(), earlier.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
     other = new_network(params.model_copy(update={"widths": [4, 8, 32]}), [0.0] * 3, [1.0] * 3)
-    assert "; must be a network of the same shape" in refusal(start_from, other, path, [])
+    assert "; must be one network of the same shape" in refusal(start_from, other, path, [])

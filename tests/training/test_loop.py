@@ -155,8 +155,8 @@ def test_a_warm_start_counts_the_images_before_and_refuses_what_saw_a_held_out_c
 
 
 @pytest.mark.parametrize("method", STAGES)
-def test_an_ensemble_is_what_its_members_are_alone_side_by_side(project, method, capsys):
-    whole = run(project, method, {"network.members": 2}, "both")
+def test_an_ensemble_is_what_its_members_are_alone_side_by_side(project, method):
+    run(project, method, {"network.members": 2}, "both")
     for number, name in enumerate(("first", "second")):
         run(project, method, {"seed": 1 + number * loop.SEEDS_APART}, name)
     both, first, second = (load_model(project / f"{name}/model.safetensors")[0] for name in ("both", "first", "second"))
@@ -166,24 +166,25 @@ def test_an_ensemble_is_what_its_members_are_alone_side_by_side(project, method,
     assert both.dimensions == 2 * first.dimensions == both(images).shape[1]
     losses = [read_table(project / f"{name}/curve.tsv")[-1]["loss"] for name in ("both", "first", "second")]
     assert losses[0] == pytest.approx((losses[1] + losses[2]) / 2, abs=1e-6)
-    with pytest.raises(Killed):  # in the second member: the first is not trained again
-        kill_second_member(project, method)
-    capsys.readouterr()
-    assert run(project, method, {"network.members": 2}, "resumed") == whole
-    steps = 20 if method is ClassicTraining else 10
-    assert f"step {steps} of {steps}" in capsys.readouterr().err
+    assert not list((project / "checkpoints").glob("*.pt"))
 
 
-def kill_second_member(project, method):
-    """Train two members until the first step of the second."""
+@pytest.mark.parametrize("method", STAGES)
+def test_a_kill_in_the_second_member_spares_the_first(project, method, capsys, monkeypatch):
+    monkeypatch.setattr(loop, "FIRST_CHECKPOINT", 1000)
+    whole = run(project, method, {"network.members": 2})
 
-    def kill(training):
+    def kill_the_second(training):
         if training.params.seed > loop.SEEDS_APART:
             raise Killed
         return 1
 
-    with at_step(method, 0, kill):
+    with at_step(method, 0, kill_the_second), pytest.raises(Killed):
         run(project, method, {"network.members": 2}, "resumed")
+    capsys.readouterr()
+    with at_step(method, 0, lambda training: float(training.params.seed > loop.SEEDS_APART)):
+        assert run(project, method, {"network.members": 2}, "resumed") == whole
+    assert len(capsys.readouterr().err.split("going on from")) == 2
 
 
 @pytest.mark.parametrize(

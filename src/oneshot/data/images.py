@@ -45,11 +45,11 @@ class ImageStore:
         return self.augment(to_device(self.draw(indices, rng), self.device))
 
     def draw(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """What decides the augmented images at `indices` (B,), in numbers (R, B) of int64 that `augment` reads.
+        """What decides the augmented images at `indices` (B,), in numbers (R, B) of int64.
 
-        Rows: the index; its shift down and right; 1 where it is mirrored; top and left of the black square; side, top
-        and left of the square that `mix` fills. With `elastic`: the index, the steps of the map's six numbers, and how
-        far right, then down, the grid's points look.
+        Rows, as far as there are any: the index; its shift down and right; 1 where it is mirrored; top and left of the
+        black square; side, top and left of the square that `mix` fills. With `elastic`: the index, the steps of the
+        map's six numbers, and how far right, then down, the grid's points look.
         """
         count, side = len(indices), self.images.shape[2]
         rows = [indices[None]]
@@ -88,9 +88,7 @@ class ImageStore:
         if self.augmentation.startswith("crop_flip"):
             images = torch.where(draws[3, :, None, None, None] > 0, images.flip(3), images)
         if self.augmentation.startswith("crop_flip_cutout"):
-            hole = max(1, height // 3)
-            rows, columns = _covered(draws[4], hole, height), _covered(draws[5], hole, width)
-            images = images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
+            images = images.masked_fill(_square(images, max(1, height // 3), draws[4], draws[5]), 0)
         return images
 
     def mix(self, images: Tensor, draws: Tensor) -> Tensor:
@@ -100,16 +98,11 @@ class ImageStore:
             images: (B, C, H, W), as `augment` gives them.
             draws: what `draw` decided of them.
         """
-        if not self.mixes:
-            return images
-        (side, top, left), (height, width) = draws[-3:], images.shape[2:]
-        rows, columns = _covered(top, side, height), _covered(left, side, width)
-        return torch.where((rows[:, :, None] & columns[:, None, :])[:, None], _half_further(images), images)
+        return torch.where(_square(images, *draws[-3:]), _half_further(images), images) if self.mixes else images
 
     def mixed_in(self, draws: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
         """What `mix` puts into each image of a batch: a share (B,) of 0..0.4, and of which of the `labels` (B,)."""
-        height, width = self.images.shape[2:]
-        return (draws[-3] ** 2 / (height * width), _half_further(labels)) if self.mixes else None
+        return (draws[-3] ** 2 / self.images[0, 0].numel(), _half_further(labels)) if self.mixes else None
 
     def _at(self, indices: Tensor) -> Tensor:
         return self.images[indices.to(self.images.device)].to(self.device)
@@ -120,10 +113,14 @@ def _half_further(values: Tensor) -> Tensor:
     return values.roll(-(len(values) // 2), 0)
 
 
-def _covered(first: Tensor, count: int | Tensor, length: int) -> Tensor:
-    """Which of `length` places are among the `count` that begin at `first` (B,): (B, length) of bool."""
-    place = torch.arange(length, device=first.device)
-    return (place >= first[:, None]) & (place < (first + count)[:, None])
+def _square(images: Tensor, side: int | Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """Where a square lies in each of images (B, C, H, W), parts of it perhaps outside: (B, 1, H, W) of bool."""
+    rows, columns = (
+        (place >= first[:, None]) & (place < (first + side)[:, None])
+        for first, length in ((top, images.shape[2]), (left, images.shape[3]))
+        for place in [torch.arange(length, device=images.device)]
+    )
+    return (rows[:, :, None] & columns[:, None, :])[:, None]
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:

@@ -67,7 +67,10 @@ def make_losses(params: LossParams, classes: int, dimensions: int) -> nn.ModuleL
 
 
 class TripletLoss(nn.Module):
-    """Triplets of a batch by the way of mining that `params` name, times their weight."""
+    """Triplets of a batch by the way of mining that `params` name, times their weight.
+
+    A mixed image counts as the class of its larger part.
+    """
 
     def __init__(self, params: LossParams) -> None:
         super().__init__()
@@ -84,8 +87,8 @@ class TripletLoss(nn.Module):
 class SoftmaxLoss(nn.Module):
     """Normalized softmax over cosines to one learnt proxy a class (Wang et al. 2017, "NormFace", eq. 6).
 
-    It decides among the classes of the task alone. `softmax_scale` is its inverse temperature. A mixed image is to be
-    told as both its classes, by their shares; the triplet loss takes it for the larger part.
+    It decides among the classes of the task alone. `softmax_scale` is its inverse temperature. The target of a mixed
+    image is both its classes, by their shares.
     """
 
     def __init__(self, params: LossParams, classes: int, dimensions: int) -> None:
@@ -144,7 +147,7 @@ def batch_triplet_loss(embeddings: Tensor, classes: int, soft_scale: float, hard
 def normalized_softmax(
     embeddings: Tensor, labels: Tensor, proxies: Tensor, scale: float, reduction: str = "mean"
 ) -> Tensor:
-    """Softmax cross-entropy over cosines to one proxy a class; a scalar, or (B,) without a `reduction`.
+    """Softmax cross-entropy over cosines to one proxy a class; a scalar, or (B,) if `reduction` is none.
 
     Args:
         embeddings: (B, D) unit vectors.

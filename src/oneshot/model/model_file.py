@@ -53,7 +53,7 @@ def load_model(
         if len(config["mean"]) != len(config["std"]) or len(config["mean"]) == 2:
             raise ValueError("network.mean and network.std: must be of 1 or 3 channels")
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-        # The second convolutions of all blocks alone have so many weights: the file must hold them before memory does.
+        # The second convolutions of all members alone have so many weights: the file must hold them before memory does.
         least = 9 * config["blocks"] * sum(width**2 for width in config["widths"]) * config.get("members", 1)
         network = SiameseNetwork(**config) if least <= sum(map(math.prod, shapes.values())) else None
         if not network or shapes != {name: list(tensor.shape) for name, tensor in network.state_dict().items()}:
@@ -85,7 +85,7 @@ def start_from(network: SiameseNetwork, path: str | Path, held_out: Collection[s
     try:
         network.load_state_dict(earlier.state_dict())
     except RuntimeError:
-        raise UserError(f"network.start_from: found {str(path)!r}; must be a network of the same shape") from None
+        raise UserError(f"network.start_from: found {str(path)!r}; must be one network of the same shape") from None
     return {key: about[key] for key in ("seen_classes", "images")}
 
 

@@ -102,7 +102,7 @@ class Record:
         return [self.default, *(study for name, study in self.done.items() if name.startswith("seed_"))]
 
     def due(self) -> list[str]:
-        """Names of the lines that have no figures for the present default, and need nothing but time."""
+        """Names of the lines that have no figures for the present default, and need nothing special."""
         return [name for name, line in self.lines.items() if name not in self.done and "needs" not in line]
 
     def changes(self, name: str) -> dict[str, Any]:

@@ -100,8 +100,9 @@ def model_card(
     rows = [f"| `{k}` | {meaning(k, group)} | {100 * v:.2f} |" for k, v in metrics.items() if k != "threshold"]
     hardest, *_, easiest = sorted(classes, key=lambda row: row["triplet_accuracy"])
     shape = ", ".join(f"{key} {network.config[key]}" for key in ("stem", "widths", "blocks", "first_stride"))
-    members = f"{m} x " if (m := network.config.get("members")) else ""
-    weights = sum(weight.numel() for weight in network.parameters())
+    layers = f"ResNet ({shape}), {sum(weight.numel() for weight in network.parameters()):,} weights"
+    if members := network.config.get("members"):
+        layers = f"{members} side by side, each on all images: {layers} in all"
     ci95 = estimate([row["triplet_accuracy"] for row in classes]).ci95
     return CARD.format(
         front=_front(about["method"], Path(dataset).name, Path(dataset).is_dir(), group, metrics["triplet"], ci95),
@@ -117,7 +118,7 @@ def model_card(
         elsewhere=ALL_CLASSES if dataset == "cifar100" else "",
         images=about["images"],
         seen=len(about["seen_classes"]),
-        network=f"{members}ResNet ({shape}), {weights:,} weights",
+        network=layers,
         threshold=about["threshold"],
         metrics="\n".join(rows),
         hardest=hardest["class"].replace("_", " "),

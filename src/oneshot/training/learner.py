@@ -112,7 +112,7 @@ class Learner(nn.Module):
             UserError: the batch cannot be shared evenly.
         """
         size, processes = self.params.batch.size, distributed.WORLD_SIZE
-        parts = 3 if self.params.batch.forward_passes == "separate" else 1 + self.store.mixes
+        parts = (3 if self.params.batch.forward_passes == "separate" else 1) * (1 + self.store.mixes)
         if size % (processes * parts):
             raise UserError(
                 f"batch.size: found {size}; must be a multiple of {processes * parts} for {processes} processes"

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from statistics import mean
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,25 +105,30 @@ def train(method: TrainingFactory, params: TrainingStage, data: Path, split_file
         }
         return Run(training, learner, Curve(training, learner, curve_pool), checkpoint, about)
 
-    runs = [begin(number) for number in range(params.network.members)]
+    count, networks, curves, checkpoints = params.network.members, [], [], []
     alone = only_one(FOLDER / f"train_{method.name}.lock") if distributed.IS_MAIN else nullcontext()
     with alone, distributed.connected(compute.device):
-        for number, run in enumerate(runs, 1):
-            run.finish(method.name if len(runs) == 1 else f"{method.name} {number} of {len(runs)}")
-            if distributed.IS_MAIN and number < len(runs):
+        for number in range(count):
+            run = begin(number)
+            run.finish(method.name if count == 1 else f"{method.name} {number + 1} of {count}")
+            if not distributed.IS_MAIN:
+                continue
+            if number + 1 < count:
                 run.save()  # for the ensemble
+            networks.append(run.curve.finished_network(FINAL_NORM_BATCHES))
+            curves.append(run.curve.rows)
+            checkpoints.append(run.checkpoint)
         if not distributed.IS_MAIN:
             return
-        write_table(output / "curve.tsv", mean_curve([run.curve.rows for run in runs]))
-        network, *others = [run.curve.finished_network(FINAL_NORM_BATCHES) for run in runs]
-        network.put_beside(others)
-        about = runs[0].about
-        save_model(output / "model.safetensors", network, about)
+        write_table(output / "curve.tsv", mean_curve(curves))
+        network = networks[0]
+        network.put_beside(networks[1:])
+        save_model(output / "model.safetensors", network, run.about)
         weights = sum(weight.numel() for weight in network.parameters())
-        record = {"method": method.name, "images": about["images"], "weights": weights, **describe(compute)}
+        record = {"method": method.name, "images": run.about["images"], "weights": weights, **describe(compute)}
         write_json(output / "record.json", record)
-        for run in runs:
-            run.checkpoint.remove()
+        for checkpoint in checkpoints:
+            checkpoint.remove()
 
 
 def member(params: TrainingStage, number: int) -> TrainingStage:
@@ -170,12 +176,8 @@ class Curve:
 
 
 def mean_curve(curves: list[list[dict[str, float]]]) -> list[dict[str, float]]:
-    """The mean of training curves, row by row."""
-    columns = ("loss", "heldout_triplet_accuracy")
-    return [
-        rows[0] | {name: round(sum(row[name] for row in rows) / len(rows), 6) for name in columns}
-        for rows in zip(*curves, strict=True)
-    ]
+    """The mean of members' training curves, row by row; no curve of the ensemble."""
+    return [{name: round(mean(row[name] for row in rows), 6) for name in rows[0]} for rows in zip(*curves, strict=True)]
 
 
 class Run:
