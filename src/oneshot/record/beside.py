@@ -28,7 +28,7 @@ RUNS = {
         "warm_start": "then 250,000 from classic's",
     },
 }
-CIFAR_FS = {"cifar_fs": "here", "cifar_fs_narrow": "here, at half the cost"}
+CIFAR_FS = {"cifar_fs": "here", "cifar_fs_narrow": "here, at half the cost", "large": "here, `make large`"}
 MEASURES = {key: WORDS[key] for key in ("triplet", "binary", "one_shot")} | {
     # chance does not depend on how many classes are unseen
     f"unseen.sampled_episodes.{shots}.accuracy": f"{words} accuracy, 5 of the unseen classes"
