@@ -88,7 +88,7 @@ class ImageStore:
         if self.augmentation.startswith("crop_flip"):
             images = torch.where(draws[3, :, None, None, None] > 0, images.flip(3), images)
         if self.augmentation.startswith("crop_flip_cutout"):
-            images = images.masked_fill(_square(images, max(1, height // 3), draws[4], draws[5]), 0)
+            images = images.masked_fill(_square(images, max(1, height // 3), *draws[4:6, :, None]), 0)
         return images
 
     def mix(self, images: Tensor, draws: Tensor) -> Tensor:
@@ -98,7 +98,9 @@ class ImageStore:
             images: (B, C, H, W), as `augment` gives them.
             draws: what `draw` decided of them.
         """
-        return torch.where(_square(images, *draws[-3:]), _half_further(images), images) if self.mixes else images
+        return (
+            torch.where(_square(images, *draws[-3:, :, None]), _half_further(images), images) if self.mixes else images
+        )
 
     def mixed_in(self, draws: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
         """What `mix` puts into each image of a batch: a share (B,) of 0..0.4, and of which of the `labels` (B,)."""
@@ -114,12 +116,10 @@ def _half_further(values: Tensor) -> Tensor:
 
 
 def _square(images: Tensor, side: int | Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Where a square lies in each of images (B, C, H, W), parts of it perhaps outside: (B, 1, H, W) of bool."""
-    rows, columns = (
-        (place >= first[:, None]) & (place < (first + side)[:, None])
-        for first, length in ((top, images.shape[2]), (left, images.shape[3]))
-        for place in [torch.arange(length, device=images.device)]
-    )
+    """Where in images (B, C, H, W) a square lies, or a part of it: (B, 1, H, W) of bool. Numbers are (B, 1)."""
+    down = torch.arange(images.shape[2], device=images.device) - top
+    right = torch.arange(images.shape[3], device=images.device) - left
+    rows, columns = ((places >= 0) & (places < side) for places in (down, right))
     return (rows[:, :, None] & columns[:, None, :])[:, None]
 
 

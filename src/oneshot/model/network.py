@@ -14,6 +14,7 @@ from oneshot.common.params import Float, Group, Int, Positive
 from oneshot.model.resnet import ResNet
 
 Channels = Annotated[Int, Field(ge=4, le=2048)]
+Members = Annotated[Int, Field(ge=1, le=16)]
 
 
 class NetworkShape(Group):
@@ -29,7 +30,7 @@ class NetworkShape(Group):
 class NetworkParams(NetworkShape):
     """The group `network`."""
 
-    members: Annotated[Int, Field(ge=1, le=16)]
+    members: Members
     start_from: Annotated[str, Field(min_length=1)]
 
     def mistakes(self, params: Any) -> Iterator[tuple[str, str]]:
@@ -41,7 +42,7 @@ class NetworkParams(NetworkShape):
 class NetworkConfig(NetworkShape):
     """All that a `SiameseNetwork` is made from, beside its weights."""
 
-    members: Annotated[Int, Field(ge=1, le=16)] = 1
+    members: Members = 1
     mean: Annotated[list[Float], Field(min_length=1, max_length=3)]
     std: Annotated[list[Positive], Field(min_length=1, max_length=3)]
 

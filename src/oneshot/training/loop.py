@@ -41,6 +41,8 @@ CHECKPOINT_COST = 0.01  # share of the time that checkpoints may take; it sets h
 LONGEST_WAIT = 60  # seconds between checkpoints, at most
 SEEDS_APART = 10**6  # of the members of an ensemble: farther than the seeds that people give
 
+Rows = list[dict[str, float]]  # of a training curve
+
 
 class Training(Protocol):
     """A training is a number of steps, each a function of the learner's and its own state and of its number."""
@@ -111,24 +113,29 @@ def train(method: TrainingFactory, params: TrainingStage, data: Path, split_file
         for number in range(count):
             run = begin(number)
             run.finish(method.name if count == 1 else f"{method.name} {number + 1} of {count}")
-            if not distributed.IS_MAIN:
-                continue
-            if number + 1 < count:
-                run.save()  # for the ensemble
-            networks.append(run.curve.finished_network(FINAL_NORM_BATCHES))
-            curves.append(run.curve.rows)
-            checkpoints.append(run.checkpoint)
-        if not distributed.IS_MAIN:
-            return
-        write_table(output / "curve.tsv", mean_curve(curves))
-        network = networks[0]
-        network.put_beside(networks[1:])
-        save_model(output / "model.safetensors", network, run.about)
-        weights = sum(weight.numel() for weight in network.parameters())
-        record = {"method": method.name, "images": run.about["images"], "weights": weights, **describe(compute)}
-        write_json(output / "record.json", record)
-        for checkpoint in checkpoints:
-            checkpoint.remove()
+            if distributed.IS_MAIN:
+                if number + 1 < count:
+                    run.save()  # for the ensemble
+                networks.append(run.curve.finished_network(FINAL_NORM_BATCHES))
+                curves.append(run.curve.rows)
+                checkpoints.append(run.checkpoint)
+        if distributed.IS_MAIN:
+            write_trained(output, networks, curves, run.about, describe(compute))
+            for checkpoint in checkpoints:
+                checkpoint.remove()
+
+
+def write_trained(
+    output: Path, networks: list[SiameseNetwork], curves: list[Rows], about: dict[str, Any], machine: dict[str, Any]
+) -> None:
+    """Write what `train` leaves of the members of an ensemble, put side by side."""
+    write_table(output / "curve.tsv", mean_curve(curves))
+    network = networks[0]
+    network.put_beside(networks[1:])
+    save_model(output / "model.safetensors", network, about)
+    weights = sum(weight.numel() for weight in network.parameters())
+    record = {"method": about["method"], "images": about["images"], "weights": weights, **machine}
+    write_json(output / "record.json", record)
 
 
 def member(params: TrainingStage, number: int) -> TrainingStage:
@@ -142,7 +149,7 @@ class Curve:
 
     def __init__(self, training: Training, learner: Learner, held_out: ClassPool) -> None:
         self.training, self.learner = training, learner
-        self.rows: list[dict[str, float]] = []
+        self.rows: Rows = []
         rng = random_stream(learner.params.seed, "batch_norm")
         everything = np.arange(len(held_out))
         (self.triplets,) = held_out.triplet_batches(rng, everything, 3 * CURVE_TRIPLETS, steps=1)
@@ -175,7 +182,7 @@ class Curve:
         )
 
 
-def mean_curve(curves: list[list[dict[str, float]]]) -> list[dict[str, float]]:
+def mean_curve(curves: list[Rows]) -> Rows:
     """The mean of members' training curves, row by row; no curve of the ensemble."""
     return [{name: round(mean(row[name] for row in rows), 6) for name in rows[0]} for rows in zip(*curves, strict=True)]
 
@@ -228,7 +235,7 @@ class Run:
                     raise UserError(f"train_{training.name}: {why}; run again to go on from there")
 
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, unless the loss is no longer a number, which raises a UserError."""
         self.mean_loss()
         self.checkpoint.save(self.state_dict())
 
