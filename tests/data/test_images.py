@@ -57,32 +57,6 @@ def test_cutout_blackens_one_square_of_a_third_of_the_side():
     assert sides == {1, 2, 3, 4, 5, 6}  # the square may begin or end outside
 
 
-def test_cutmix_fills_a_square_of_every_other_image_from_the_one_half_a_batch_further_on():
-    _, kept = store("crop_flip_cutout_cutmix")
-    rows = np.arange(10).repeat(60)
-    draws = torch.from_numpy(kept.draw(rows, np.random.default_rng(3)))
-    plain = kept.augment(draws)
-    mixed, (share, others) = kept.mix(plain, draws), kept.mixed_in(draws, torch.arange(600))
-    assert mixed.dtype == torch.uint8 and torch.equal(mixed[1::2], plain[1::2]) and (share[1::2] == 0).all()
-    for i, (side, top, left) in enumerate(draws[-3:].T.tolist()):
-        expected = plain[i].clone()
-        donor = plain[(i + 300) % 600]
-        for y in range(top, top + side):
-            for x in range(left, left + side):
-                expected[:, y, x] = donor[:, y, x]
-        assert torch.equal(mixed[i], expected)
-        assert share[i].item() == pytest.approx(side**2 / 256) and others[i] == (i + 300) % 600
-    assert set(draws[-3, ::2].tolist()) == set(range(4, 11)) and share.max() < 0.4
-    assert (draws[-2:] + draws[-3]).max() == 16 and draws[-2:].min() == 0
-
-
-def test_without_cutmix_images_are_their_own():
-    _, kept = store("crop_flip_cutout")
-    draws = torch.from_numpy(kept.draw(np.arange(10), np.random.default_rng(3)))
-    images = kept.augment(draws)
-    assert kept.mix(images, draws) is images and kept.mixed_in(draws, images) is None
-
-
 @pytest.mark.parametrize(
     ("numbers", "expected"),
     [

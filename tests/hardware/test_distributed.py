@@ -22,21 +22,16 @@ from oneshot.training.reptile import ReptileTraining
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 STAGES = ROOT / "stages"
 KEEP = {"reptile.inner_state": "keep", "reptile.inner_momentum": 0.9}
-CLASSIC = {"image_budget": 120}  # ten steps
+CLASSIC = {"image_budget": 120}  # ten steps, or five: in more, rounding may turn a ReLU on
 CASES = {
     "meta_reset": {"reptile.inner_state": "reset", "reptile.batch_norm": "interpolate"},
     "meta_adam": KEEP | {"reptile.inner_optimizer": "adam", "reptile.inner_learning_rate": 0.001},
     "meta_muon": KEEP | {"reptile.inner_optimizer": "muon"},
     "classic_muon": CLASSIC | {"network.embedding_norm": True},
-    "classic_cutmix": {
-        "classic.optimizer": "sgd", "classic.learning_rate": 0.05, "batch.size": 24, "image_budget": 240,
-        "batch.augmentation": "crop_flip_cutout_cutmix", "network.members": 2,
-    },
     "classic_bf16": {"image_budget": 12, "hardware.precision": "bf16"},  # one step: its rounding grows with each
     "classic_separate": CLASSIC | {
         "classic.optimizer": "sgd", "classic.learning_rate": 0.05, "loss.mining": "random",
-        "batch.size": 24, "image_budget": 240,
-        "batch.forward_passes": "separate",
+        "batch.size": 24, "batch.forward_passes": "separate", "network.members": 2,
     },
 }  # fmt: skip
 CLASSIC_CASES = [case for case in CASES if case.startswith("classic")]
@@ -122,7 +117,6 @@ def test_a_run_of_two_processes_that_is_killed_goes_on(projects, tmp_path):
     [
         (ReptileTraining, {"reptile.meta_batch_size": 3}, "reptile.meta_batch_size: found 3; must be a multiple of 5"),
         (ClassicTraining, {"loss.mining": "random", "batch.forward_passes": "separate"}, "must be a multiple of 15"),
-        (ClassicTraining, {"batch.augmentation": "crop_flip_cutout_cutmix"}, "must be a multiple of 10"),
     ],
 )
 def test_what_processes_cannot_share_is_refused(monkeypatch, training, changes, told):

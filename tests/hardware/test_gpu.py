@@ -27,8 +27,7 @@ def changes(optimizer, on="cuda", **more):
     rates = {"classic.learning_rate": 0.01, "reptile.inner_learning_rate": 0.01}
     kinds = {"classic.optimizer": optimizer, "reptile.inner_optimizer": optimizer}
     kept = {"reptile.inner_state": "keep", "reptile.inner_momentum": 0.9, "reptile.meta_batch_size": 2}
-    here = {"hardware.device": on, "image_budget": 480, "batch.augmentation": "crop_flip_cutout_cutmix"}
-    return rates | kinds | kept | here | more
+    return rates | kinds | kept | {"hardware.device": on, "image_budget": 480} | more
 
 
 def weights_after(method, steps, how):

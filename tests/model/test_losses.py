@@ -87,19 +87,3 @@ def test_softmax_decides_among_the_tasks_classes_by_scaled_cosines():
     assert found.item() == pytest.approx(2 * expected / 4, rel=1e-4)
     found.backward()
     assert (loss.proxies.grad.norm(dim=1) > 0).tolist() == [True, False, True, True]
-
-
-def test_a_mixed_image_is_told_as_both_its_classes():
-    (loss,) = losses(triplet_weight=0.0)
-    vectors, classes = unit_vectors(4), torch.tensor(CLASSES)
-    labels, others, share = torch.tensor([0, 1, 2, 0]), torch.tensor([2, 0, 0, 1]), torch.tensor([0.25, 0.0, 0.1, 0.4])
-
-    def alone(i, label):
-        return loss(vectors[i : i + 1], Targets(label[None], classes, 3)).item()
-
-    expected = [
-        (1 - s) * alone(i, one) + s * alone(i, two)
-        for i, (one, two, s) in enumerate(zip(labels, others, share, strict=True))
-    ]
-    found = loss(vectors, Targets(labels, classes, 3, (share, others)))
-    assert found.item() == pytest.approx(sum(expected).item() / 4, rel=1e-5)

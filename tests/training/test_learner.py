@@ -23,15 +23,3 @@ def test_loss_is_the_sum_of_the_losses(triplet, softmax):
     assert len(learner.losses) == (triplet > 0) + (softmax > 0)
     assert len(learner.weights()) == len(list(learner.network.parameters())) + (softmax > 0)  # its proxies learn, too
     torch.testing.assert_close(found, expected)
-
-
-def test_what_is_mixed_into_images_reaches_the_softmax():
-    learner = tiny_learner(tiny_params({"batch.augmentation": "crop_flip_cutout_cutmix"}))
-    inputs = learner.inputs(BATCH, CLASSES, np.random.default_rng(0))
-    images = learner.store.mix(learner.store.augment(inputs.draws), inputs.draws)
-    share = inputs.draws[-3] ** 2 / 64
-    assert (share[::2] > 0).all()
-    vectors = learner.network(images)
-    targets = Targets(inputs.labels, inputs.classes, 3, (share, inputs.labels.roll(-3)))
-    expected = sum(loss(vectors, targets) for loss in learner.losses)
-    torch.testing.assert_close(learner.loss(inputs), expected)

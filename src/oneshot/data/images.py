@@ -23,9 +23,8 @@ class ImageStore:
 
     Args:
         augmentation: `none`, `crop` (shifts of up to an eighth of the side, black border), `crop_flip` (mirrored, too)
-            or `crop_flip_cutout` (a black square of a third of the side, too; DeVries & Taylor 2017), and with
-            `_cutmix` what `mix` does; `elastic` (shifts as well, each image turned or slanted, and stretched, by up to
-            a fifth, and bent; Simard et al. 2003).
+            or `crop_flip_cutout` (a black square of a third of the side, too; DeVries & Taylor 2017); `elastic` (shifts
+            as well, each image turned or slanted, and stretched, by up to a fifth, and bent; Simard et al. 2003).
     """
 
     def __init__(self, images: np.ndarray, device: torch.device, augmentation: Augmentation = "none") -> None:
@@ -34,7 +33,7 @@ class ImageStore:
             self.images = torch.from_numpy(images).permute(0, 3, 1, 2).to(device if fits else "cpu")
         self.device = device
         self.reach = torch.tensor(REACH, device=device)  # once: a GPU that records a step takes no new numbers
-        self.augmentation, self.mixes = augmentation, augmentation.endswith("cutmix")
+        self.augmentation = augmentation
 
     def batch(self, indices: np.ndarray) -> Tensor:
         """The images at `indices` (B,), unchanged: (B, C, H, W) of uint8."""
@@ -45,11 +44,10 @@ class ImageStore:
         return self.augment(to_device(self.draw(indices, rng), self.device))
 
     def draw(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """What decides the augmented images at `indices` (B,), in numbers (R, B) of int64.
+        """What decides the augmented images at `indices` (B,), in numbers (R, B) of int64 that `augment` reads.
 
-        Rows, as far as there are any: the index; its shift down and right; 1 where it is mirrored; top and left of the
-        black square; side, top and left of the square that `mix` fills. With `elastic`: the index, the steps of the
-        map's six numbers, and how far right, then down, the grid's points look.
+        Rows: the index; its shift down and right; 1 where it is mirrored; top and left of the black square. With
+        `elastic`: the index, the steps of the map's six numbers, and how far right, then down, the grid's points look.
         """
         count, side = len(indices), self.images.shape[2]
         rows = [indices[None]]
@@ -59,14 +57,10 @@ class ImageStore:
             rows.append(rng.integers(0, 2 * max(1, side // 8) + 1, (2, count)))
         if self.augmentation.startswith("crop_flip"):
             rows.append(rng.integers(0, 2, (1, count)))
-        if self.augmentation.startswith("crop_flip_cutout"):
+        if self.augmentation == "crop_flip_cutout":
             hole = max(1, side // 3)
             # Its centre lies anywhere in the image, so that parts of the square may lie outside.
             rows.append(rng.integers(-(hole // 2), side - hole // 2, (2, count)))
-        if self.mixes:
-            sides = rng.integers(side // 4, 5 * side // 8 + 1, count)  # the image keeps more than it gives
-            sides[1::2] = 0
-            rows += [sides[None], rng.integers(0, side - sides + 1, (2, count))]
         return np.concatenate(rows)
 
     def augment(self, draws: Tensor) -> Tensor:
@@ -87,40 +81,20 @@ class ImageStore:
         images = windows[torch.arange(count, device=images.device), :, draws[1], draws[2]]
         if self.augmentation.startswith("crop_flip"):
             images = torch.where(draws[3, :, None, None, None] > 0, images.flip(3), images)
-        if self.augmentation.startswith("crop_flip_cutout"):
-            images = images.masked_fill(_square(images, max(1, height // 3), *draws[4:6, :, None]), 0)
+        if self.augmentation == "crop_flip_cutout":
+            hole = max(1, height // 3)
+            rows, columns = _covered(draws[4], hole, height), _covered(draws[5], hole, width)
+            images = images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
         return images
-
-    def mix(self, images: Tensor, draws: Tensor) -> Tensor:
-        """CutMix (Yun et al. 2019): every other image of a batch gets a square of the image half a batch further on.
-
-        Args:
-            images: (B, C, H, W), as `augment` gives them.
-            draws: what `draw` decided of them.
-        """
-        return (
-            torch.where(_square(images, *draws[-3:, :, None]), _half_further(images), images) if self.mixes else images
-        )
-
-    def mixed_in(self, draws: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
-        """What `mix` puts into each image of a batch: a share (B,) of 0..0.4, and of which of the `labels` (B,)."""
-        return (draws[-3] ** 2 / self.images[0, 0].numel(), _half_further(labels)) if self.mixes else None
 
     def _at(self, indices: Tensor) -> Tensor:
         return self.images[indices.to(self.images.device)].to(self.device)
 
 
-def _half_further(values: Tensor) -> Tensor:
-    """For each row (B, ...) of a batch the row that `mix` takes from."""
-    return values.roll(-(len(values) // 2), 0)
-
-
-def _square(images: Tensor, side: int | Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Where in images (B, C, H, W) a square lies, or a part of it: (B, 1, H, W) of bool. Numbers are (B, 1)."""
-    down = torch.arange(images.shape[2], device=images.device) - top
-    right = torch.arange(images.shape[3], device=images.device) - left
-    rows, columns = ((places >= 0) & (places < side) for places in (down, right))
-    return (rows[:, :, None] & columns[:, None, :])[:, None]
+def _covered(first: Tensor, count: int, length: int) -> Tensor:
+    """Which of `length` places are among the `count` that begin at `first` (B,): (B, length) of bool."""
+    place = torch.arange(length, device=first.device)
+    return (place >= first[:, None]) & (place < first[:, None] + count)
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:

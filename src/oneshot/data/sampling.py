@@ -15,7 +15,7 @@ from pydantic import Field
 from oneshot.common.errors import UserError
 from oneshot.common.params import Group, Int
 
-Augmentation = Literal["none", "crop", "crop_flip", "crop_flip_cutout", "crop_flip_cutout_cutmix", "elastic"]
+Augmentation = Literal["none", "crop", "crop_flip", "crop_flip_cutout", "elastic"]
 
 # One stream of random numbers for each purpose, so that no two purposes share draws. Zeros at the end of a place count
 # for nothing in NumPy's seeds: no purpose may use both (..., x) and (..., x, 0).

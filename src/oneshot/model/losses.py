@@ -44,13 +44,11 @@ class Targets:
         labels: (B,) int64, the class of each image as a position in `classes`.
         classes: (N,) int64, the classes of the task as rows of the proxies.
         in_batch: how many classes a batch for mining holds, class after class with equally many images each.
-        mixed_in: where images are mixed, the share (B,) of each that is of another image, and that one's label (B,).
     """
 
     labels: Tensor
     classes: Tensor
     in_batch: int
-    mixed_in: tuple[Tensor, Tensor] | None = None
 
 
 def make_losses(params: LossParams, classes: int, dimensions: int) -> nn.ModuleList:
@@ -67,10 +65,7 @@ def make_losses(params: LossParams, classes: int, dimensions: int) -> nn.ModuleL
 
 
 class TripletLoss(nn.Module):
-    """Triplets of a batch by the way of mining that `params` name, times their weight.
-
-    A mixed image counts as the class of its larger part.
-    """
+    """Triplets of a batch by the way of mining that `params` name, times their weight."""
 
     def __init__(self, params: LossParams) -> None:
         super().__init__()
@@ -87,8 +82,7 @@ class TripletLoss(nn.Module):
 class SoftmaxLoss(nn.Module):
     """Normalized softmax over cosines to one learnt proxy a class (Wang et al. 2017, "NormFace", eq. 6).
 
-    It decides among the classes of the task alone. `softmax_scale` is its inverse temperature. The target of a mixed
-    image is both its classes, by their shares.
+    It decides among the classes of the task alone. `softmax_scale` is its inverse temperature.
     """
 
     def __init__(self, params: LossParams, classes: int, dimensions: int) -> None:
@@ -100,14 +94,7 @@ class SoftmaxLoss(nn.Module):
         """See `make_losses`."""
         p = self.params
         proxies = self.proxies[targets.classes]
-        if targets.mixed_in is None:
-            return p.softmax_weight * normalized_softmax(embeddings, targets.labels, proxies, p.softmax_scale)
-        share, others = targets.mixed_in
-        one, other = (
-            normalized_softmax(embeddings, labels, proxies, p.softmax_scale, "none")
-            for labels in (targets.labels, others)
-        )
-        return p.softmax_weight * ((1 - share) * one + share * other).mean()  # Yun et al. 2019, eq. 1
+        return p.softmax_weight * normalized_softmax(embeddings, targets.labels, proxies, p.softmax_scale)
 
 
 def triplet_penalty(similarity_gap: Tensor, soft_scale: float) -> Tensor:
@@ -144,10 +131,8 @@ def batch_triplet_loss(embeddings: Tensor, classes: int, soft_scale: float, hard
     return triplet_penalty(gap, soft_scale).mean()
 
 
-def normalized_softmax(
-    embeddings: Tensor, labels: Tensor, proxies: Tensor, scale: float, reduction: str = "mean"
-) -> Tensor:
-    """Softmax cross-entropy over cosines to one proxy a class; a scalar, or (B,) if `reduction` is none.
+def normalized_softmax(embeddings: Tensor, labels: Tensor, proxies: Tensor, scale: float) -> Tensor:
+    """Softmax cross-entropy over cosines to one proxy a class; a scalar.
 
     Args:
         embeddings: (B, D) unit vectors.
@@ -155,7 +140,7 @@ def normalized_softmax(
         proxies: (classes, D), of any length.
         scale: inverse temperature.
     """
-    return F.cross_entropy(scale * embeddings @ F.normalize(proxies, dim=1).T, labels, reduction=reduction)
+    return F.cross_entropy(scale * embeddings @ F.normalize(proxies, dim=1).T, labels)
 
 
 _PAIRS: dict[tuple[int, int, torch.device], tuple[Tensor, Tensor]] = {}

@@ -77,7 +77,7 @@ class Learner(nn.Module):
     def loss(self, inputs: Inputs) -> Tensor:
         """The sum of the losses on one batch of a task; a scalar."""
         mine = inputs.draws[:, distributed.RANK :: distributed.WORLD_SIZE] if self.shares_batches else inputs.draws
-        images = self.store.mix(self.store.augment(mine), mine)
+        images = self.store.augment(mine)
         with self.compute.forward_precision():
             if self.params.batch.forward_passes == "joint":
                 embeddings = self.network(images)
@@ -85,8 +85,7 @@ class Learner(nn.Module):
                 embeddings = torch.cat([self.network(part) for part in images.chunk(3)])
         if self.shares_batches:
             embeddings = distributed.interleaved(embeddings)
-        mixed_in = self.store.mixed_in(inputs.draws, inputs.labels)
-        targets = Targets(inputs.labels, inputs.classes, inputs.in_batch, mixed_in)
+        targets = Targets(inputs.labels, inputs.classes, inputs.in_batch)
         return torch.stack([loss(embeddings, targets) for loss in self.losses]).sum()
 
     def weights(self) -> list[Tensor]:
@@ -112,7 +111,7 @@ class Learner(nn.Module):
             UserError: the batch cannot be shared evenly.
         """
         size, processes = self.params.batch.size, distributed.WORLD_SIZE
-        parts = (3 if self.params.batch.forward_passes == "separate" else 1) * (1 + self.store.mixes)
+        parts = 3 if self.params.batch.forward_passes == "separate" else 1
         if size % (processes * parts):
             raise UserError(
                 f"batch.size: found {size}; must be a multiple of {processes * parts} for {processes} processes"
