@@ -58,7 +58,8 @@ def main() -> None:
         print(f"{name} ...", flush=True)
         found = parts[name](trainers, arguments.rounds)
         print(json.dumps(found, indent=2))
-        results.setdefault(hardware["hardware"], {})[name] = {"machine": hardware, "found": found}
+        machine = hardware["hardware"] + (", without bf16" if hardware["precision"] == "fp32" else "")
+        results.setdefault(machine, {})[name] = {"machine": hardware, "found": found}
         write_json(RESULTS, results)
 
 

@@ -1,14 +1,12 @@
-"""Lists of what there is: parameters, metrics, packages, what was tried for the default, and what to break it all."""
+"""Lists of what there is: metrics, packages, what was tried for the default, and what to break it all."""
 
 from __future__ import annotations
 
 import argparse
 import ast
-import re
 from pathlib import Path
 from typing import Any
 
-from oneshot.common.errors import UserError
 from oneshot.common.files import read_json, read_table
 from oneshot.recognizer.cli import parser
 from oneshot.record.markdown import table
@@ -22,36 +20,10 @@ FOLDERS = {
     "benchmarks": "What training, evaluation and the pipeline cost.",
     "regimes": "Where does meta-learning pay? One script a question.",
 }
-GROUP = re.compile(r"(\w+):(?: +# (.+))?")
-PARAMETER = re.compile(r"( *)(\w+): (.*?\S) +# (.+?)(?: \[([^\[\]]+)\])?")
 # Of studies/tried.csv: heading -> how a cell is written; gains in points.
 TRIED_IMAGES = 500_000
 TRIED = {"change": "{change}", "draws": "{draws}", "cost": "{cost}"}
 TRIED |= {"triplet": "{triplet_gain:+.2%}", "1-shot": "{one_shot_gain:+.2%}"}
-
-
-def parameters(record: Record) -> str:
-    """Every parameter of params.yaml, group by group, from its comment `meaning [the reference's value]`.
-
-    Raises:
-        UserError: a line without such a comment.
-    """
-    parts: list[tuple[str, list[list[str]]]] = [("", [])]  # what stands above a table, and its rows
-    group = ""
-    for line in (record.root / "params.yaml").read_text(encoding="utf-8").splitlines():
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        if found := GROUP.fullmatch(line):
-            group, about = found[1], found[2] or ""
-            parts.append((f"### {group}\n\n" + (f"{about[0].upper()}{about[1:]}.\n\n" if about else ""), []))
-            continue
-        if not (found := PARAMETER.fullmatch(line)):
-            raise UserError(f"params.yaml: found {line!r}; must be `name: value # meaning [the reference's value]`")
-        indent, name, value, meaning, theirs = found.groups()
-        full_name = f"{group}.{name}" if indent else name
-        parts[-1][1].append([f"`{full_name}`", f"`{value}`", meaning, theirs or ""])
-    heading = ["parameter", "default", "meaning", "reference"]
-    return "\n\n".join(title + table(heading, rows) for title, rows in parts if rows)
 
 
 def metric_keys(record: Record) -> str:
@@ -61,16 +33,14 @@ def metric_keys(record: Record) -> str:
 
 
 def code_map(record: Record) -> str:
-    """Packages and folders, what each is for, and its modules."""
+    """Packages and folders, and what each is for."""
     source = record.root / "src/oneshot"
     about = {file.parent: _docstring(file) for file in [source / "__init__.py", *sorted(source.glob("*/__init__.py"))]}
     rows = []
     for folder, words in (about | {record.root / name: words for name, words in FOLDERS.items()}).items():
         name = folder.relative_to(record.root).as_posix()
-        modules = [path.stem for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
-        links = ", ".join(f"[{module}](../{name}/{module}.py)" for module in modules)
-        rows.append([f"[{name.removeprefix('src/oneshot/')}](../{name})", words, links])
-    return table(["where", "what it is for", "modules"], rows)
+        rows.append([f"[{name.removeprefix('src/oneshot/')}](../{name})", words])
+    return table(["where", "what it is for"], rows)
 
 
 def tried(record: Record) -> str:
@@ -105,10 +75,9 @@ def command_line(record: Record) -> str:
 
 
 def made_up_input(record: Record) -> str:
-    """Made-up and damaged files and values, by the words of the tests that try them."""
-    tried = _tally(record, "made_up_input")
-    words = f"{sum(tried.values()):,} made-up or damaged files and values, each read or refused in one line:"
-    return f"{words}\n\n{table(['what', 'tried'], [[name, f'{count:,}'] for name, count in tried.items()])}"
+    """How many made-up and damaged files and values were tried."""
+    tried = sum(_tally(record, "made_up_input").values())
+    return f"{tried:,} made-up or damaged files and values, each read or refused in one line."
 
 
 def two_at_once(record: Record) -> str:

@@ -18,16 +18,13 @@ from oneshot.record.studies import NotRun, Record
 
 PAGES = (
     "README.md",
-    *(
-        f"docs/{name}.md"
-        for name in ("experiments", "speed", "trust", "parameters", "metrics", "code", "use", "regimes")
-    ),
+    *(f"docs/{name}.md" for name in ("experiments", "speed", "trust", "metrics", "code", "use", "regimes")),
 )
 PICTURES = {"docs/ablations.svg": ablations.draw, "docs/cost.svg": cost.draw, "docs/folds.svg": folds.draw}
 NAMED_ALIKE: tuple[Callable[[Record], str], ...] = (
     front.headline, front.verify, beside.missing, beside.cifar_fs, ablations.luck,
     tables.seeds, tables.reference, tables.setting, tables.gains, tables.thresholds,
-    tables.near_duplicates, lists.command_line, lists.tried, lists.two_at_once, lists.made_up_input, lists.parameters,
+    tables.near_duplicates, lists.command_line, lists.tried, lists.two_at_once, lists.made_up_input,
     lists.metric_keys, questions.questions, questions.papers_reptile, speed.stages,
 )  # fmt: skip
 PARTS: dict[str, Callable[[Record], str]] = {
