@@ -11,26 +11,19 @@ Nothing here passes or fails. `dvc repro` comes first: it gets the data.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))
 
 from cores import threads_and_load
 from exact_evaluation import exact_evaluation
 from gpu import recorded_steps
 from pipeline import nothing_to_do, stages
-from training import Trainers, against_bare, against_reference
+from timing import ROOT
+from training import Trainers, against_bare, against_reference, of_project
 
 from oneshot.common.files import read_json, write_json
 from oneshot.common.stage import Parser, run_stage
-from oneshot.data.dataset import load_dataset
-from oneshot.data.split import load_split
-from oneshot.hardware.device import describe, keep_freed_memory, set_up
-from oneshot.params import check_params
+from oneshot.hardware.device import describe, set_up
 
 RESULTS = ROOT / "benchmarks/results.json"
 
@@ -46,15 +39,13 @@ def main() -> None:
         "stages": lambda trainers, rounds: stages(),
     }
     parser = Parser(description="Measure what training, evaluation and the pipeline cost.")
-    parser.add_argument("parts", nargs="*", choices=parts, default=list(parts), help="all if none is named")
+    parser.add_argument("parts", nargs="*", choices=["all", *parts], default="all", help="default: all")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contender (default: 9)")
     arguments = parser.parse_args()
-    keep_freed_memory()  # as trainings do
-    params = check_params(ROOT / "params.yaml")
-    hardware = {key: value for key, value in describe(set_up(params.hardware)).items() if key != "python"}
-    trainers = Trainers(params, load_dataset(ROOT / "data/dataset"), load_split(ROOT / "data/split.json"))
+    trainers = of_project()
+    hardware = {key: value for key, value in describe(set_up(trainers.params.hardware)).items() if key != "python"}
     results: dict[str, Any] = read_json(RESULTS) if RESULTS.exists() else {}
-    for name in arguments.parts:
+    for name in parts if "all" in arguments.parts else arguments.parts:
         print(f"{name} ...", flush=True)
         found = parts[name](trainers, arguments.rounds)
         print(json.dumps(found, indent=2))

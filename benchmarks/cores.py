@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from timing import spread
+from training import of_project
 
-ROOT = Path(__file__).resolve().parents[1]
+from oneshot.training.classic import ClassicTraining
+
 WARM_UP, SECONDS = 8, 10  # steps, then time of a measurement
 WAYS = {"all threads": ["0"], "one thread": ["1"], "two trainings at once, a thread each": ["1", "1"]}
 BUSY = [sys.executable, "-c", "while True: pass"]
@@ -37,18 +38,7 @@ def threads_and_load(rounds: int) -> dict[str, dict[str, Any]]:
 
 def main(threads: int) -> None:
     """Print images a second."""
-    sys.path.insert(0, str(ROOT / "src"))
-    from training import Trainers
-
-    from oneshot.data.dataset import load_dataset
-    from oneshot.data.split import load_split
-    from oneshot.hardware.device import keep_freed_memory
-    from oneshot.params import check_params
-    from oneshot.training.classic import ClassicTraining
-
-    keep_freed_memory()
-    params = check_params(ROOT / "params.yaml")
-    trainers = Trainers(params, load_dataset(ROOT / "data/dataset"), load_split(ROOT / "data/split.json"))
+    trainers = of_project()
     chosen = trainers.changed({"hardware.threads": threads})
     training = ClassicTraining(chosen, trainers.learner(chosen))
     for step in range(WARM_UP):

@@ -5,14 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import yaml
-from timing import peak_memory, side_by_side, spread
+from timing import ROOT, peak_memory, side_by_side, spread
 
 from oneshot.record.runs import mirror_project, write_params
 
-ROOT = Path(__file__).resolve().parents[1]
 FEWER = {"image_budget": 20_000}  # what a training holds at a time stays; how long it takes, images a second say
 
 

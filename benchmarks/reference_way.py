@@ -6,8 +6,6 @@ as normalised tensors once, some of them mirrored, so that nothing is augmented 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -62,8 +60,3 @@ class ReferenceLoop:
         chosen = self.rng.integers(0, len(self.stacks) - 1, self.batch)
         stacks = (self.stacks[c + (c >= task)] for c in chosen.tolist())
         return torch.stack([stack[self.rng.integers(len(stack))] for stack in stacks])
-
-    def tasks(self) -> Iterator[int]:
-        """Random tasks without end."""
-        while True:
-            yield int(self.rng.integers(len(self.stacks)))

@@ -15,6 +15,7 @@ import numpy as np
 
 from oneshot.common.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[1]
 Work = Callable[[], Any]
 
 
@@ -30,28 +31,27 @@ def side_by_side(contenders: Mapping[str, Work], rounds: int, warm_up: int = 1) 
     return {name: np.array(values) for name, values in seconds.items()}
 
 
-def apart(make: Callable[..., Work], *arguments: Any) -> Work:
-    """What `make(*arguments)` makes, made and run in a process of its own, which waits between its turns."""
-    process = ProcessPoolExecutor(1, get_context("spawn"))
-    process.submit(_make, make, *arguments).result()
+def apart(make: Callable[[], Work]) -> Work:
+    """What `make` makes, made and run in a process of its own, which waits between its turns."""
+    process = ProcessPoolExecutor(1, get_context("spawn"), initializer=_make, initargs=(make,))
     return lambda: process.submit(_run).result()
 
 
 _made: list[Work] = []  # in that process
 
 
-def _make(make: Callable[..., Work], *arguments: Any) -> None:
-    _made.append(make(*arguments))
+def _make(make: Callable[[], Work]) -> None:
+    _made.append(make())
 
 
 def _run() -> Any:
     return _made[0]()
 
 
-def spread(values: np.ndarray, digits: int = 3) -> dict[str, float]:
-    """Median and quartiles, to so many significant digits; of a ratio: taken round by round."""
+def spread(values: np.ndarray) -> dict[str, float]:
+    """Median and quartiles, to three significant digits; of a ratio: taken round by round."""
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return {name: float(f"{v:.{digits}g}") for name, v in (("median", middle), ("from", low), ("to", high))}
+    return {name: float(f"{v:.3g}") for name, v in (("median", middle), ("from", low), ("to", high))}
 
 
 def peak_memory(command: Sequence[str], folder: Path, log: Path) -> float:

@@ -1,26 +1,27 @@
-"""What a training step costs: against a bare loop, against the reference's way, and as sizes grow."""
+"""What a training step costs: against a bare loop, and against the reference's way."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from reference_way import BATCH, LEARNING_RATE, ReferenceLoop
-from timing import Work, apart, side_by_side, spread
+from timing import ROOT, Work, apart, side_by_side, spread
 from torch import nn
 from torch.nn import functional as F
 
 from oneshot.common.params import changed
-from oneshot.data.dataset import Dataset, channel_statistics
+from oneshot.data.dataset import Dataset, channel_statistics, load_dataset
 from oneshot.data.images import ImageStore
 from oneshot.data.sampling import ClassPool, random_stream
-from oneshot.data.split import Split
-from oneshot.hardware.device import set_up
+from oneshot.data.split import Split, load_split
+from oneshot.hardware.device import keep_freed_memory, set_up
 from oneshot.model.network import SiameseNetwork, new_network
-from oneshot.params import Params
+from oneshot.params import Params, check_params
 from oneshot.training.classic import MOMENTUM, ClassicTraining
 from oneshot.training.learner import Learner
 from oneshot.training.reptile import ReptileTraining
@@ -36,14 +37,14 @@ RANDOM_TRIPLETS = {
     "batch.size": 3 * BATCH, "batch.augmentation": "none", "reptile.task_classes": 1, "reptile.inner_optimizer": "adam",
     "reptile.inner_learning_rate": LEARNING_RATE, "reptile.inner_momentum": 0.9,
 }  # fmt: skip
-STEPS = 20  # in a turn
+STEPS, STEPS_APART = 20, 4  # in a turn, and in one beside the reference's way
 
 
 class Trainers:
     """Makes learners and trainings on the training images of a split."""
 
     def __init__(self, params: Params, dataset: Dataset, split: Split) -> None:
-        self.params, self.dataset, self.split = params, dataset, split
+        self.params, self.dataset = params, dataset
         self.rows = [split.training[label] for label in split.seen]
 
     def changed(self, changes: Mapping[str, Any]) -> Params:
@@ -59,10 +60,9 @@ class Trainers:
         network = new_network(params.network, *statistics)
         return Learner(params, compute, network, store, ClassPool(self.rows)).train()
 
-    def classic(self, steps: int, **changes: Any) -> Work:
+    def classic(self, steps: int) -> Work:
         """That many steps of classic training."""
-        params = self.changed(changes)
-        training = ClassicTraining(params, self.learner(params))
+        training = ClassicTraining(self.params, self.learner(self.params))
         return lambda: finish([training.step(step) for step in range(steps)])
 
     def meta(self, steps: int, **changes: Any) -> Work:
@@ -100,18 +100,19 @@ class Trainers:
         """The reference's loop on the same images, with the network that `changes` describe, in its own layout."""
         network = self.learner(self.changed(changes)).network.to(memory_format=torch.contiguous_format)
         loop = ReferenceLoop(Plain(network), self.dataset.train_images, self.rows)
-        tasks = loop.tasks()
 
         def run() -> float:
             with as_torch_comes():
-                return finish([loop.step(next(tasks)) for _ in range(steps)])
+                return finish([loop.step(int(loop.rng.integers(len(loop.stacks)))) for _ in range(steps)])
 
         return run
 
 
-def reference_way(params: Params, dataset: Dataset, split: Split, steps: int, shape: dict[str, Any]) -> Work:
-    """`Trainers.reference_way` from what a process can be given."""
-    return Trainers(params, dataset, split).reference_way(steps, **shape)
+def of_project() -> Trainers:
+    """Trainers by the project's parameters and data; this process keeps freed memory, as trainings do."""
+    keep_freed_memory()
+    params = check_params(ROOT / "params.yaml")
+    return Trainers(params, load_dataset(ROOT / "data/dataset"), load_split(ROOT / "data/split.json"))
 
 
 class Plain(nn.Module):
@@ -152,15 +153,15 @@ def against_bare(trainers: Trainers, rounds: int) -> dict[str, Any]:
     }
 
 
-def against_reference(trainers: Trainers, rounds: int, steps: int = 4) -> dict[str, dict[str, float]]:
+def against_reference(trainers: Trainers, rounds: int) -> dict[str, dict[str, float]]:
     """How many times as many images a second pass in the reference's objective to its own way."""
     found = {}
     for name, shape in {"the default's network": {}, "ResNet-20": RESNET_20}.items():
-        ours = shape | RANDOM_TRIPLETS | {"reptile.inner_steps": steps}
+        ours = shape | RANDOM_TRIPLETS | {"reptile.inner_steps": STEPS_APART}
         contenders = {
             # In a process of its own: this one's allocator is set for this project's trainings.
-            "theirs": apart(reference_way, trainers.params, trainers.dataset, trainers.split, steps, shape),
-            "ours": trainers.meta(steps, **ours),
+            "theirs": apart(partial(trainers.reference_way, STEPS_APART, **shape)),
+            "ours": trainers.meta(STEPS_APART, **ours),
         }
         seconds = side_by_side(contenders, rounds)
         found[name] = spread(seconds["theirs"] / seconds["ours"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from oneshot.data.sampling import ClassPool, random_stream
 from oneshot.evaluation.context import MeasuringStage
 from oneshot.evaluation.episodes import episode_accuracy, prototype
 from oneshot.hardware.device import set_up
-from oneshot.model.model_file import load_model
+from oneshot.model.network import SiameseNetwork
 
 WAYS, QUERIES = 10, 20
 
@@ -23,11 +22,12 @@ WAYS, QUERIES = 10, 20
 class Measured:
     """A network, and the embeddings by it of the images of each class, without test-time augmentation."""
 
-    def __init__(self, params: MeasuringStage, model: Path, images: np.ndarray, rows: Sequence[np.ndarray]) -> None:
+    def __init__(
+        self, params: MeasuringStage, network: SiameseNetwork, images: np.ndarray, rows: Sequence[np.ndarray]
+    ) -> None:
         compute = set_up(params.hardware)
-        network, _ = load_model(model, compute.device)
         store = ImageStore(images, compute.device)
-        embedder = Embedder(network, compute, "none")
+        embedder = Embedder(network.to(compute.device), compute, "none")
         self.vectors = torch.cat([embedder(store, part) for part in rows])
         ends = np.cumsum([len(part) for part in rows])
         self.rows = [np.arange(end - len(part), end) for part, end in zip(rows, ends, strict=True)]

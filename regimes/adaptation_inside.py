@@ -32,7 +32,7 @@ from oneshot.evaluation.context import MeasuringStage
 from oneshot.evaluation.episodes import prototype
 from oneshot.hardware.device import keep_freed_memory, set_up
 from oneshot.model.losses import SoftmaxLoss, normalized_softmax, random_triplet_loss
-from oneshot.model.model_file import load_model, save_model
+from oneshot.model.model_file import load_model
 from oneshot.report.comparison import METHODS
 from oneshot.training.classic import ClassicStage, ClassicTraining
 from oneshot.training.learner import Inputs, Learner
@@ -91,7 +91,7 @@ def stage(fold: int, method: str, arm: str, rate: float) -> dict[str, float]:
     compute = set_up(params.hardware)
     keep_freed_memory()
     dataset, split = load_dataset(ROOT / "data/dataset"), load_split(ROOT / f"runs/fold_{fold}/data/split.json")
-    network, about = load_model(fold_network(fold, method))
+    network, _ = load_model(fold_network(fold, method))
     pool = ClassPool([split.training[label] for label in split.seen])
     store = ImageStore(dataset.train_images, compute.device, params.batch.augmentation)
     learner = (AdaptingLearner if through else Learner)(params, compute, network, store, pool)
@@ -102,15 +102,12 @@ def stage(fold: int, method: str, arm: str, rate: float) -> dict[str, float]:
     training = ClassicTraining(params, learner)
     for step in range(training.steps):
         training.step(step)
-    model = piece.with_suffix(".safetensors")
-    save_model(model, network.eval(), about)
-    network_there = Measured(measuring, model, *unseen_images(dataset, split))
+    measured = Measured(measuring, network, *unseen_images(dataset, split))
     found: dict[str, float] = {}
     for shots in SHOTS:
-        frozen, adapted = network_there.accuracy(shots, EPISODES)
+        frozen, adapted = measured.accuracy(shots, EPISODES)
         found |= {f"{shots}-shot, adapted": adapted, f"{shots}-shot, frozen": frozen}
     write_json(piece, found)
-    model.unlink()
     return found
 
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from oneshot.common.params import load_params
 from oneshot.common.stage import Parser, run_stage
 from oneshot.evaluation.context import MeasuringStage
+from oneshot.model.model_file import load_model
 from oneshot.report.comparison import METHODS
 from oneshot.sources.datasets import digits
 from oneshot.sources.image_folder import read_folder
@@ -44,10 +45,11 @@ def main() -> None:
     found: dict[str, dict[str, list[float]]] = {}
     for fold in tqdm(FOLDS, desc="folds"):
         for method in METHODS:
+            network, _ = load_model(fold_network(fold, method))
             for world, (images, rows) in worlds.items():
-                network = Measured(params, fold_network(fold, method), images, rows)
+                measured = Measured(params, network, images, rows)
                 for shots in SHOTS:
-                    for how, accuracy in zip(("frozen", "adapted"), network.accuracy(shots, EPISODES), strict=True):
+                    for how, accuracy in zip(("frozen", "adapted"), measured.accuracy(shots, EPISODES), strict=True):
                         found.setdefault(f"{world}, {shots}-shot, {how}", {}).setdefault(method, []).append(accuracy)
     both = {m: np.mean([found[f"{w}, {SHOTS[0]}-shot, adapted"][m] for w in worlds], axis=0).tolist() for m in METHODS}
     order = [f"{w}, {k}-shot, {how}" for k, how, w in product(SHOTS, ("adapted", "frozen"), worlds)]

@@ -57,11 +57,18 @@ SEARCH: list[tuple[str, int, float, float | None]] = [
 
 def main() -> None:
     parser = Parser(description="Omniglot's official one-shot test.")
-    acts: dict[str, Callable[..., None]] = {"prepare": prepare, "train": train, "score": score}
+    acts: dict[str, tuple[Callable[..., None], int]] = {
+        "prepare": (prepare, 2),
+        "train": (train, 1),
+        "score": (score, 2),
+    }
     parser.add_argument("act", choices=acts)
     parser.add_argument("paths", type=Path, nargs="+")
     arguments = parser.parse_args()
-    acts[arguments.act](*arguments.paths)
+    act, count = acts[arguments.act]
+    if len(arguments.paths) != count:
+        parser.error(f"{arguments.act}: found {len(arguments.paths)} paths; must be {count}")
+    act(*arguments.paths)
 
 
 def prepare(background: Path, pictures: Path) -> None:
@@ -89,7 +96,7 @@ def score(background: Path, archive: Path) -> None:
     paths = sorted(path for path in background.glob("*/*.png") if path.parent.name >= VALIDATION)
     names = [path.stem for path in paths]
     about: dict[str, Any] = {"images; errors on validation characters in %, classic and meta": SEARCH}
-    accuracies: dict[str, list[list[float]]] = {}
+    accuracies: dict[str, Any] = {}
     for method in METHODS:
         folders = [ROOT / f"runs/omniglot_{seed}/results/trained/{method}" for seed in SEEDS]
         runs = [official_errors(folder, archive, REACH) for folder in folders]
@@ -102,8 +109,7 @@ def score(background: Path, archive: Path) -> None:
         }.items():
             accuracies.setdefault(words, []).append([1 - error for error in errors])
             print(f"{method}, {words}: {100 * mean(errors):.2f} % wrong", flush=True)
-    figures = {words: (first, second) for words, (first, second) in accuracies.items()}
-    write_answer("omniglot", METHODS, [f"seed {seed}" for seed in SEEDS], figures, about)
+    write_answer("omniglot", METHODS, [f"seed {seed}" for seed in SEEDS], accuracies, about)
 
 
 def official_errors(trained: Path, archive: Path, reach: int) -> list[float]:

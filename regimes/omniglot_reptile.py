@@ -129,12 +129,13 @@ def main() -> None:
     checkpoint.path = ROOT / f"runs/omniglot_reptile/{OUTER_STEPS}.pt"
     if saved := checkpoint.load() or {}:
         learner.network.load_state_dict(saved["network"])
-        training.load_state_dict(saved["training"])
+        training.optimizer.load_state_dict(saved["optimizer"])
     for step in range(saved.get("steps", 0), OUTER_STEPS):
         loss = training.step(step)
         if (step + 1) % 250 == 0:
             print(f"outer step {step + 1}, loss {loss:.4f}", flush=True)
-            saved |= {"steps": step + 1, "network": learner.network.state_dict(), "training": training.state_dict()}
+            saved |= {"steps": step + 1, "network": learner.network.state_dict()}
+            saved["optimizer"] = training.optimizer.state_dict()
             checkpoint.save(saved)
     for shots in PAPER.keys() - saved.keys():
         found = [100 * episode_accuracy(training, ClassPool(unseen), int(shots), e) for e in range(EPISODES)]

@@ -54,6 +54,7 @@ STEPS = {  # that are measured
 }
 LIMITED = ("10", "100", "1000")  # networks that trainings are made for
 BOTH = {"hardware.threads": 1, "adaptation.shots": [], "evaluation.tta": "none", "batch.size": BATCH}
+BOTH |= {"network.widths": [64, 128, 256], "loss.softmax_scale": 10.0}  # as all answers, of the former default
 # An outer step sends the optimizer's state in either case; to keep it was better on validation classes.
 REPTILE = {"reptile.meta_batch_size": TASKS, "reptile.inner_steps": INNER_STEPS, "reptile.inner_state": "keep"}
 CHANGES: dict[str, dict[str, Any]] = {"classic": BOTH, "meta": BOTH | REPTILE}

@@ -23,9 +23,7 @@ def main() -> None:
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=more)
     arguments = parser.parse_args()
     folder = run_pipeline(ROOT, arguments.config.stem, read_overrides(arguments.config, arguments.set))
-    pictures = sorted([*folder.glob("plots/*/*.svg"), *folder.glob("plots/*/*.png")])
-    print(f"\nPictures: {', '.join(os.path.relpath(path) for path in pictures)}")
-    print(f"All figures: {os.path.relpath(folder)}/metrics/")
+    print(f"\nPictures and figures: {os.path.relpath(folder)}/plots/ and metrics/")
     about = arguments.config.read_text(encoding="utf-8").partition("\n")[0]
     if about.startswith("# "):
         print(f"What this run is: {about[2:]}")

@@ -22,25 +22,22 @@ def main() -> None:
         write_table(output / f"{name}.csv", read_table(evaluated / f"{name}.csv"))
 
     context = Context.of(method)
+    train, test = context.dataset.train_images, context.dataset.test_images
     write_table(output / "similarities.csv", illustration.similarity_histogram(context))
     places = illustration.embedding_map(context)
-    thumbnails = illustration.images_of(context, "test", [place["row"] for place in places])
     write_table(output / "map.csv", places)
-    plots.thumbnail_map(places, thumbnails, method, output / "map.png")
+    plots.thumbnail_map(places, test[[place["row"] for place in places]], method, output / "map.png")
 
     example = illustration.example_episode(context, details["threshold"])
-    supports, queries = (
-        illustration.images_of(context, part, [image["row"] for image in example[kind]])
-        for part, kind in (("train", "supports"), ("test", "queries"))
-    )
+    supports = train[[image["row"] for image in example["supports"]]]
+    queries = test[[image["row"] for image in example["queries"]]]
     write_json(output / "episode.json", example)
     plots.episode(example, supports, queries, method, output / "episode.png")
 
     hardest = illustration.hardest_triplets(context)
     rows = [triplet[image] for triplet in hardest for image in ("anchor", "positive", "negative")]
-    images = illustration.images_of(context, "test", rows)
     write_table(output / "mistakes.csv", hardest)
-    plots.hardest_triplets(hardest, images, method, output / "mistakes.png")
+    plots.hardest_triplets(hardest, test[rows], method, output / "mistakes.png")
 
 
 if __name__ == "__main__":

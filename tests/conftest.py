@@ -1,7 +1,5 @@
 """Data that several tests share: the digits, the real CIFAR-100 where it is at hand, tiny made-up sets."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -18,29 +16,22 @@ torch.set_num_threads(1)  # several processes of tests share the cores
 
 
 @pytest.fixture(scope="session")
-def cifar_source() -> Path:
-    """A local archive or folder with the real CIFAR-100; tests that ask for it are skipped where there is none."""
-    given = os.environ.get("ONESHOT_TEST_CIFAR")
-    source = Path(given) if given else PROJECT.parent / "shared" / "data" / "cifar-100-python.tar.xz"
+def cifar100(tmp_path_factory):
+    """The real CIFAR-100 from a local archive or folder; tests that ask for it are skipped where there is none."""
+    source = Path(os.environ.get("ONESHOT_TEST_CIFAR") or PROJECT.parent / "shared/data/cifar-100-python.tar.xz")
     if not source.exists():
         pytest.skip("no real CIFAR-100 here; name an archive in ONESHOT_TEST_CIFAR")
-    return source
+    return fetch_dataset("cifar100", tmp_path_factory.mktemp("raw"), str(source))
 
 
 @pytest.fixture(scope="session")
-def cifar100(cifar_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """The real CIFAR-100, unpacked once."""
-    return fetch_dataset("cifar100", tmp_path_factory.mktemp("raw"), str(cifar_source))
-
-
-@pytest.fixture(scope="session")
-def digits() -> Dataset:
+def digits():
     """scikit-learn's digits, as the pipeline uses them."""
     return fetch_dataset("digits", "unused")
 
 
 @pytest.fixture(scope="session")
-def small(digits: Dataset) -> Dataset:
+def small(digits):
     """Thirty training and ten test images of each digit."""
     train = np.concatenate([np.flatnonzero(digits.train_labels == c)[:30] for c in range(10)])
     test = np.concatenate([np.flatnonzero(digits.test_labels == c)[:10] for c in range(10)])
@@ -54,7 +45,7 @@ def small(digits: Dataset) -> Dataset:
 
 
 @pytest.fixture
-def tiny() -> Dataset:
+def tiny():
     """6 classes of 12 training and 3 test images, 2x2 grey, all different."""
     values = np.zeros((6, 15, 2, 2, 1), dtype=np.uint8)
     values[..., 0, 0, 0] = np.arange(6)[:, None]
@@ -62,3 +53,8 @@ def tiny() -> Dataset:
     train, test = values[:, :12].reshape(-1, 2, 2, 1), values[:, 12:].reshape(-1, 2, 2, 1)
     names = ["ant", "bee", "cat", "dog", "eel", "fox"]
     return Dataset(train, np.repeat(np.arange(6), 12), test, np.repeat(np.arange(6), 3), names)
+
+
+def pytest_collection_modifyitems(items):
+    """The file that takes longest comes first, so that no process waits for it in the end."""
+    items.sort(key=lambda item: item.path.name != "test_workflow.py")

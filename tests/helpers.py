@@ -26,7 +26,7 @@ from oneshot.evaluation.context import Context
 from oneshot.evaluation.embedded import embed_all
 from oneshot.hardware.device import set_up
 from oneshot.model.model_file import save_model
-from oneshot.model.network import SiameseNetwork, new_network
+from oneshot.model.network import NetworkConfig, SiameseNetwork, new_network
 from oneshot.params import Params
 from oneshot.training.learner import Learner, TrainingStage
 
@@ -97,7 +97,7 @@ def tiny_network(mean: tuple[float, ...] = (120.0, 110.0, 100.0), **changes: Any
     """A network for images of three channels, with random weights, the same each time."""
     torch.manual_seed(0)
     shape = {"stem": 4, "widths": [4, 8, 16], "blocks": 1, "first_stride": 1, "embedding_norm": False}
-    return SiameseNetwork(**(shape | changes), mean=mean, std=(60.0, 61.0, 62.0))
+    return SiameseNetwork(NetworkConfig(**(shape | changes), mean=list(mean), std=[60.0, 61.0, 62.0]))
 
 
 def random_images(count: int, seed: int = 0) -> torch.Tensor:

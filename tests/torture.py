@@ -48,6 +48,7 @@ PARAMS = TINY | {"image_budget": 24000}  # trainings of some seconds
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 ENOUGH, ENOUGH_FUZZ, PAIRS = 30, 20, 20  # runs, times the made-up input, and pairs, for a tally that is written down
 CUT = "a file of DVC's own cut short"
+DVC_ALONE = "[core]\n    analytics = false\n    check_update = false\n    no_scm = true\n"
 KILLS = (2, 5)  # fewest and most in one run, before it is left alone
 JOBS = 2  # runs at once, each on one core
 SEEDS = (5, 6)  # of two runs of one folder
@@ -230,7 +231,9 @@ def made_up_input(factor: int) -> dict[str, int]:
 
 def make_project(folder: Path) -> Path:
     """A copy of the project's code in `folder`, with DVC but without Git, and tiny parameters."""
-    mirror_project(ROOT, folder, shared_cache=False)
+    mirror_project(ROOT, folder)
+    (folder / "data/raw").unlink()  # a link that leads nowhere
+    write_text(folder / ".dvc/config", DVC_ALONE)
     write_params(ROOT, folder / "params.yaml", PARAMS)
     write_text(folder / "log.txt", "")
     return folder

@@ -58,8 +58,6 @@ class Params(DownloadStage, SplitStage, ClassicStage, ReptileStage, MeasuringSta
         if self.image_budget < (least := max(outer, 2 * self.batch.size)):
             words = "one outer step (meta_batch_size x inner_steps x batch.size)"
             yield "image_budget", self.image_budget, f"must be at least {least}: {words}"
-        if self.meta_step == 0:
-            yield "meta_step", 0, "must be above 0: no step, no learning"
 
 
 def check_params(path: str | Path = "params.yaml", text: str | None = None) -> Params:

@@ -67,14 +67,15 @@ def test_output_that_nobody_reads(unread, told, lines):
 
 STAGE = """
 import signal, sys, time
-from oneshot.common.stage import run_stage
+from oneshot.common import stage
+stage.LOOKS_AGAIN = 0.2
 def main():
     if sys.argv[1] == "training":
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended in good order"))
     print("began", flush=True)
     time.sleep(30)
     print("went on", flush=True)
-run_stage(main)
+stage.run_stage(main)
 """
 
 

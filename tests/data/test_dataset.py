@@ -1,74 +1,23 @@
-from __future__ import annotations
-
-import dataclasses
-import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
+from helpers import refusal
 
-from oneshot.common.errors import UserError
 from oneshot.data.dataset import Dataset, channel_statistics, load_dataset, save_dataset
 
 ARRAYS = ["train_images", "train_labels", "test_images", "test_labels"]
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
-    message = str(error.value)
-    assert "\n" not in message
-    return message
-
-
 def test_what_is_saved_is_loaded_and_the_same_data_gives_the_same_bytes(tmp_path, tiny):
-    save_dataset(tmp_path / "data" / "a", tiny)
-    loaded = load_dataset(tmp_path / "data" / "a")
+    save_dataset(tmp_path / "data/a", tiny)
+    loaded = load_dataset(tmp_path / "data/a")
     for name in ARRAYS:
-        saved = getattr(tiny, name)
-        assert getattr(loaded, name).dtype == saved.dtype
-        assert np.array_equal(getattr(loaded, name), saved)
-        assert isinstance(getattr(loaded, name).base, np.memmap)
+        saved, found = getattr(tiny, name), getattr(loaded, name)
+        assert found.dtype == saved.dtype and np.array_equal(found, saved) and isinstance(found.base, np.memmap)
     assert loaded.class_names == tiny.class_names
     views = {name: np.asfortranarray(getattr(tiny, name)) for name in ARRAYS}  # another layout in memory
-    save_dataset(tmp_path / "data" / "b", Dataset(**views, class_names=list(tiny.class_names)))
-    assert content(tmp_path / "data" / "a") == content(tmp_path / "data" / "b")
-
-
-def test_saving_replaces_the_folder_as_a_whole(tmp_path, tiny):
-    (tmp_path / "dataset").mkdir()
-    (tmp_path / "dataset" / "old.npy").write_text("old")
-    (tmp_path / ".dataset.99999999.unfinished").mkdir()  # what a killed run leaves
-    save_dataset(tmp_path / "dataset", tiny)
-    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
-    assert "old.npy" not in content(tmp_path / "dataset")
-    assert os.stat(tmp_path / "dataset").st_mode & 0o055 == 0o055
-
-
-@pytest.mark.parametrize("failing", range(4))
-def test_a_full_disk_leaves_what_was_there(tmp_path, tiny, monkeypatch, failing):
-    save_dataset(tmp_path / "dataset", tiny)
-    before = content(tmp_path / "dataset")
-    written = []
-
-    def full_disk(path: Path, *rest: Any, **options: Any) -> None:
-        written.append(path)
-        if len(written) > failing:
-            raise OSError(28, "No space left on device")
-        save(path, *rest, **options)
-
-    save = np.save
-    monkeypatch.setattr(np, "save", full_disk)
-    with pytest.raises(OSError, match="No space left") as error:
-        save_dataset(tmp_path / "dataset", dataclasses.replace(tiny, class_names=list("abcdef")))
-    assert error.value.filename == str(tmp_path / "dataset")
-    assert content(tmp_path / "dataset") == before
-    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
+    save_dataset(tmp_path / "data/b", Dataset(**views, class_names=list(tiny.class_names)))
+    one, other = ({path.name: path.read_bytes() for path in (tmp_path / "data" / name).iterdir()} for name in "ab")
+    assert one == other
 
 
 WHOLE = "not a whole npy file"
@@ -78,7 +27,7 @@ WRONG = {
     "text": ("test_labels.npy", lambda path: path.write_text("hello world, this is no array"), WHOLE),
     "truncated": ("test_images.npy", lambda path: path.write_bytes(path.read_bytes()[:-1]), WHOLE),
     "pickled": ("test_labels.npy", lambda path: np.save(path, np.array([print] * 18), allow_pickle=True), WHOLE),
-    "a number": ("classes.json", lambda path: path.write_text('["ant", 2]'), r"\[1\]: found 2; must be a word"),
+    "a number": ("classes.json", lambda path: path.write_text('["ant", 2]'), "[1]: found 2; must be a word"),
 }
 
 
@@ -87,9 +36,7 @@ def test_damage_is_named(tmp_path, tiny, case):
     save_dataset(tmp_path / "dataset", tiny)
     name, damage, words = WRONG[case]
     damage(tmp_path / "dataset" / name)
-    with pytest.raises(UserError, match=words) as error:
-        load_dataset(tmp_path / "dataset")
-    assert name in one_line(error)
+    assert f"{name}: {words}" in refusal(load_dataset, tmp_path / "dataset")
 
 
 def test_channel_statistics():
@@ -99,9 +46,3 @@ def test_channel_statistics():
     mean, std = channel_statistics(values, rows)
     np.testing.assert_allclose(mean, values[rows].reshape(-1, 3).mean(0))
     np.testing.assert_allclose(std, [*values[rows].reshape(-1, 3).std(0)[:2], 1], rtol=1e-6)
-
-
-def test_download_and_split_need_neither_torch_nor_torchvision():
-    code = "import sys, oneshot.data.split, oneshot.sources.datasets; print('torch' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True)
-    assert ran.stdout.strip() == b"False", ran.stderr

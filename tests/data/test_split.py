@@ -1,38 +1,33 @@
-from __future__ import annotations
-
 import dataclasses
 import json
 import re
 from itertools import product
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 from helpers import ANY_JSON, damaged, fuzz, refusal, taken_or_named
 from hypothesis import strategies as st
 
-from oneshot.common.errors import UserError
-from oneshot.data.dataset import Dataset
-from oneshot.data.split import Split, SplitParams, SplitStage, load_split, make_split, save_split
+from oneshot.data.split import SplitParams, SplitStage, load_split, make_split, save_split
 
 DEFAULTS = {"unseen_classes": 2, "unseen": "last", "validation_classes": 0, "calibration_images": 3}
 
 
-def params(seed: int = 1, **changes: Any) -> SplitStage:
+def params(seed=1, **changes):
     return SplitStage(seed=seed, split=SplitParams(**(DEFAULTS | changes)))
 
 
-def lists(split: Split) -> dict[str, dict[int, list[int]]]:
+def lists(split):
     names = ("training", "calibration", "support")
     return {name: {label: rows.tolist() for label, rows in getattr(split, name).items()} for name in names}
 
 
-def groups(split: Split) -> tuple[list[int], list[int], list[int]]:
+def groups(split):
     return split.seen, split.validation, split.unseen
 
 
-def copied(dataset: Dataset, copies: list[tuple[str, int, str, int]]) -> Dataset:
+def copied(dataset, copies):
     """`dataset` where image `row` of a part is a copy of another, for each (part, row, part of original, original)."""
     images = {"train": dataset.train_images.copy(), "test": dataset.test_images.copy()}
     for part, row, other, original in copies:
@@ -40,26 +35,22 @@ def copied(dataset: Dataset, copies: list[tuple[str, int, str, int]]) -> Dataset
     return dataclasses.replace(dataset, train_images=images["train"], test_images=images["test"])
 
 
-def assert_no_leak(dataset: Dataset, split: Split) -> None:
+def assert_no_leak(dataset, split):
     """Compares contents pair by pair, the slow and obvious way."""
 
-    def seen_by(rows: dict[int, np.ndarray], labels: list[int]) -> set[bytes]:
-        return {dataset.train_images[row].tobytes() for label in labels if label in rows for row in rows[label]}
+    def contents(rows, labels):
+        return {dataset.train_images[row].tobytes() for label in labels for row in rows[label]}
 
     test = {image.tobytes() for image in dataset.test_images}
     held_out = split.validation + split.unseen
     foreign = {dataset.train_images[row].tobytes() for row in np.flatnonzero(np.isin(dataset.train_labels, held_out))}
-    training = seen_by(split.training, split.seen)
-    calibration = seen_by(split.calibration, split.seen + split.validation)
-    validation = seen_by(split.calibration, split.validation) | seen_by(split.support, split.validation)
-    unseen = seen_by(split.support, split.unseen)
-    assert not training & (test | foreign | calibration)
-    assert not calibration & (test | unseen)
-    assert not seen_by(split.calibration, split.seen) & (foreign | test)
-    assert not seen_by(split.calibration, split.validation) & seen_by(split.support, split.validation)
-    assert not validation & unseen
-    assert not (validation | unseen) & test
-    assert len(calibration) == sum(map(len, split.calibration.values()))  # no image twice
+    training, seen = (contents(rows, split.seen) for rows in (split.training, split.calibration))
+    validation, supports = (contents(rows, split.validation) for rows in (split.calibration, split.support))
+    unseen = contents(split.support, split.unseen)
+    assert not training & (test | foreign | seen) and not seen & (test | foreign)
+    assert not validation & supports and not (validation | supports) & unseen
+    assert not (validation | supports | unseen) & test
+    assert len(seen | validation) == sum(map(len, split.calibration.values()))  # no image twice
 
 
 def test_last_classes_are_unseen(tiny):
@@ -129,10 +120,7 @@ def test_copies_are_dropped_and_reported(tiny):
             "train 0 (ant) is a copy of test 0 (ant)",
             "train 13 (bee) is a copy of test 17 (fox)",
         ],
-        "unseen": [
-            "train 38 (dog) is a copy of train 60 (fox)",
-            "train 14 (bee) is a copy of train 50 (eel)",
-        ],
+        "unseen": ["train 38 (dog) is a copy of train 60 (fox)", "train 14 (bee) is a copy of train 50 (eel)"],
         "validation": ["train 15 (bee) is a copy of train 40 (dog)"],
     }
     used = {row for part in lists(split).values() for rows in part.values() for row in rows}
@@ -182,8 +170,7 @@ def test_more_images_than_a_class_has_are_refused_with_the_bound_that_holds(tiny
 
 def test_a_class_needs_a_pair_to_test_on(tiny):
     one_test = dataclasses.replace(tiny, test_images=tiny.test_images[2:], test_labels=tiny.test_labels[2:])
-    with pytest.raises(UserError, match=r"test images: found 1; must be at least 2: class 0 \(ant\)"):
-        make_split(one_test, params())
+    assert "test images: found 1; must be at least 2: class 0 (ant)" in refusal(make_split, one_test, params())
 
 
 @pytest.mark.parametrize("changes", [{}, {"validation_classes": 2}, {"unseen": "fold_3"}])

@@ -1,29 +1,26 @@
 """Thresholds against a loop over every threshold that could matter, and against scikit-learn."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
 from oneshot.evaluation.calibration import calibrate, roc_table
 from oneshot.evaluation.metrics import Verification
 
-CASES = pytest.mark.parametrize(("seed", "levels"), [(0, 5), (1, 5), (0, 10**6), (1, 10**6)])
 CRITERIA = [("balanced", 0.05), ("eer", 0.05), ("fpr", 0.05), ("fpr", 0.3), ("fpr", 1e-6)]
 
 
-def scores(seed: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
+def scores(seed, levels):
     """Overlapping scores of same and different pairs, on few levels where ties are wanted."""
     random = np.random.default_rng(seed)
     same, different = random.normal(0.3, 0.3, 60), random.normal(0, 0.3, 150)
     return tuple((np.round(values * levels) / levels).astype(np.float32) for values in (same, different))
 
 
-def counts(same, different, threshold: float) -> tuple[int, int]:
+def counts(same, different, threshold):
     return sum(float(s) >= threshold for s in same), sum(float(d) >= threshold for d in different)
 
 
-def slow(same, different, criterion: str, target_fpr: float) -> tuple[float, float]:
+def slow(same, different, criterion, target_fpr):
     """The lowest score that the best threshold accepts (infinity: none), and the highest that it rejects."""
     every = [np.inf, *sorted({*map(float, same), *map(float, different)}, reverse=True)]
     best = None
@@ -41,7 +38,7 @@ def slow(same, different, criterion: str, target_fpr: float) -> tuple[float, flo
     return best[1:]
 
 
-@CASES
+@pytest.mark.parametrize(("seed", "levels"), [(0, 5), (1, 5), (0, 10**6), (1, 10**6)])
 @pytest.mark.parametrize(("criterion", "target_fpr"), CRITERIA)
 def test_threshold_is_the_best_of_all(seed, levels, criterion, target_fpr):
     same, different = scores(seed, levels)
@@ -53,7 +50,6 @@ def test_threshold_is_the_best_of_all(seed, levels, criterion, target_fpr):
     assert (found.tpr, found.fpr) == (tp / len(same), fp / len(different))
     assert found.criterion == criterion
     assert float(np.float32(found.threshold)) == found.threshold
-
     assert criterion != "fpr" or found.fpr <= target_fpr
 
 
@@ -82,18 +78,10 @@ def test_scores_the_wrong_way_round_or_all_alike_give_a_finite_threshold(criteri
     assert calibrate(Verification([above], [0.5]), criterion, 0.05).threshold == above  # of neighbours the upper one
 
 
-@CASES
-def test_roc_table_holds_the_chosen_threshold(seed, levels):
-    same, different = scores(seed, levels)
-    pairs = Verification(same, different)
+def test_roc_table_is_the_curve_with_the_chosen_threshold_marked():
+    pairs = Verification(*scores(0, 10**6))
     chosen = calibrate(pairs, "balanced")
-    rows = roc_table(pairs, chosen, points=30)
-    assert [list(row) for row in rows] == [["fpr", "tpr", "threshold", "chosen"]] * len(rows)
-    assert len(rows) <= 31
+    rows, curve = roc_table(pairs, chosen, points=30), pairs.roc_points(30, also=[chosen.threshold])
+    assert [(row["fpr"], row["tpr"], row["threshold"]) for row in rows] == list(zip(*curve, strict=True))
     marked = [row for row in rows if row["chosen"]]
     assert marked == [{"fpr": chosen.fpr, "tpr": chosen.tpr, "threshold": chosen.threshold, "chosen": 1}]
-    assert [row["threshold"] for row in rows] == sorted({row["threshold"] for row in rows}, reverse=True)
-    for row in rows:
-        tp, fp = counts(same, different, row["threshold"])
-        assert (row["tpr"], row["fpr"]) == (tp / len(same), fp / len(different))
-    assert (rows[0]["fpr"], rows[0]["tpr"], rows[-1]["fpr"], rows[-1]["tpr"]) == (0, 0, 1, 1)

@@ -1,11 +1,9 @@
 """The stage `embed`: one vector for each image, in its place."""
 
 import numpy as np
-import pytest
 import torch
-from helpers import make_context
+from helpers import make_context, refusal
 
-from oneshot.common.errors import UserError
 from oneshot.evaluation import embedded
 from oneshot.evaluation.context import Context
 from oneshot.model.embedding import embed
@@ -29,5 +27,5 @@ def test_each_image_has_its_own_vector_and_those_trained_on_one_view(tmp_path, s
 def test_embeddings_of_another_data_set_or_network_are_refused(tmp_path, small):
     params = make_context(tmp_path, small).params
     np.save(tmp_path / "test.npy", np.zeros((99, 16), np.float32))
-    with pytest.raises(UserError, match=r"not of this network and data set \(test.npy\); run `dvc repro`"):
-        Context(params, tmp_path / "model.safetensors", tmp_path, tmp_path / "dataset", tmp_path / "split.json")
+    files = tmp_path / "model.safetensors", tmp_path, tmp_path / "dataset", tmp_path / "split.json"
+    assert "not of this network and data set (test.npy); run `dvc repro`" in refusal(Context, params, *files)

@@ -1,7 +1,5 @@
 """Few-shot accuracy against a plain loop over draws, queries and classes."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -9,23 +7,18 @@ from scipy.stats import t as student_t
 from test_metrics import coarse, smooth
 
 from oneshot.evaluation import episodes
-from oneshot.evaluation.episodes import (
-    draw_supports,
-    estimate,
-    few_shot_accuracy,
-    sampled_episodes,
-)
+from oneshot.evaluation.episodes import draw_supports, few_shot_accuracy, sampled_episodes
 
 BOTH = pytest.mark.parametrize("vectors", [smooth, coarse])
 
 
-def task(vectors) -> tuple[list[torch.Tensor], torch.Tensor, np.ndarray]:
+def task(vectors):
     """Supports of three classes of different sizes, and 25 queries."""
     supports = [vectors(size, seed) for seed, size in enumerate((5, 7, 9))]
     return supports, vectors(25, 10), np.random.default_rng(0).integers(0, 3, 25)
 
 
-def slow_accuracy(supports, queries, classes, shots: int, draw: int, seed: int) -> float:
+def slow_accuracy(supports, queries, classes, shots, draw, seed):
     chosen = draw_supports([len(pool) for pool in supports], shots, draw, seed)
     prototypes = []
     for pool, rows in zip(supports, chosen, strict=True):
@@ -39,7 +32,7 @@ def slow_accuracy(supports, queries, classes, shots: int, draw: int, seed: int) 
     return share / len(queries)
 
 
-def same_estimate(found, values) -> bool:
+def same_estimate(found, values):
     """Whether it is the mean of some figures, and the half-width of its interval."""
     error = np.std(values, ddof=1) / len(values) ** 0.5
     return found == pytest.approx((np.mean(values), student_t.ppf(0.975, len(values) - 1) * error), abs=1e-12)
@@ -105,10 +98,3 @@ def test_draws_are_without_replacement_even_and_of_draw_seed_and_shots():
         assert len({draw_supports([1000], *place)[0][0] for place in places}) > 5
     drawn = [draw_supports([5, 5], 1, draw, seed=0)[1][0] for draw in range(1000)]
     assert np.bincount(drawn, minlength=5) == pytest.approx(200, abs=60)
-
-
-def test_estimate_by_hand():
-    found = estimate([0.4, 0.6])
-    assert found.mean == pytest.approx(0.5)
-    assert found.ci95 == pytest.approx(12.706204736 * 0.1)  # Student's t for one degree of freedom
-    assert found.accuracy() == {"accuracy": found.mean, "ci95": found.ci95}

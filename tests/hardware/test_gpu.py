@@ -3,8 +3,6 @@
 Skipped where there is no GPU.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,14 +1,12 @@
 """The file of a network: the same bytes each time, the network again, or one line on what is wrong with it."""
 
 import math
-import os
 import re
 
 import pytest
 import torch
 from helpers import random_images, refusal, tiny_network, tiny_params
 
-from oneshot.common.errors import UserError
 from oneshot.model.model_file import load_model, save_model, save_tensors, start_from
 from oneshot.model.network import new_network
 
@@ -30,16 +28,8 @@ def test_a_file_gives_the_network_again_and_has_the_same_bytes_each_time(tmp_pat
 def test_a_broken_or_missing_model_is_named(tmp_path):
     (tmp_path / "broken").write_bytes(b"not a model")
     torch.save({"weight": torch.ones(2)}, tmp_path / "other")
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "loop").symlink_to("loop")  # as a file without the right to read it
-    for name, words in (
-        ("broken", "not a model"),
-        ("other", "not a model"),
-        ("missing", "not found"),
-        ("pipe", "not a file"),
-        ("loop", r"cannot be read \(Too many levels"),
-    ):
-        assert re.search(f"{name}: {words}", refusal(load_model, tmp_path / name))
+    for name, words in (("broken", "not a model"), ("other", "not a model"), ("missing", "not found")):
+        assert f"{name}: {words}" in refusal(load_model, tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -56,17 +46,17 @@ def test_a_broken_or_missing_model_is_named(tmp_path):
     ],
 )
 def test_an_odd_network_is_refused_before_it_is_built(tmp_path, odd, where):
-    save_tensors(tmp_path / "odd", tiny_network().state_dict(), {"network": tiny_network().config | odd})
-    with pytest.raises(UserError, match=f"odd: not a model of this project(: | \\(ValueError: )?{where}"):
-        load_model(tmp_path / "odd")
+    network = tiny_network()
+    save_tensors(tmp_path / "odd", network.state_dict(), {"network": network.config.model_dump() | odd})
+    told = refusal(load_model, tmp_path / "odd")
+    assert re.search(f"odd: not a model of this project(: | \\(ValueError: )?{where}", told)
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path):
     network = tiny_network()
     network.backbone.conv.weight.data[0, 0, 0, 0] = math.nan
     save_model(tmp_path / "odd", network, {})
-    with pytest.raises(UserError, match="a weight is no finite number"):
-        load_model(tmp_path / "odd")
+    assert "a weight is no finite number" in refusal(load_model, tmp_path / "odd")
 
 
 def test_a_warm_start_takes_a_models_weights_and_tells_what_it_has_seen(tmp_path):

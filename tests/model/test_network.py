@@ -12,9 +12,9 @@ def test_embeddings_are_unit_vectors(shape):
     network = tiny_network(**shape)
     vectors = network(random_images(5))
     assert vectors.shape == (5, network.dimensions) and vectors.dtype == torch.float32
-    assert network.dimensions == network.config["widths"][-1] * shape.get("members", 1)
+    assert network.dimensions == network.config.widths[-1] * shape.get("members", 1)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(5))
-    assert (vectors >= 0).all() or network.config["embedding_norm"]  # which centres features
+    assert (vectors >= 0).all() or network.config.embedding_norm  # which centres features
 
 
 def test_normalisation_is_part_of_the_network():

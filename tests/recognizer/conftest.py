@@ -1,16 +1,12 @@
 """A network that was never trained, pictures that it tells apart, and the command line."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from oneshot.model.model_file import save_model
-from oneshot.model.network import SiameseNetwork
+from oneshot.model.network import NetworkConfig, SiameseNetwork
 from oneshot.recognizer import Recognizer, cli
 from oneshot.report.model_card import about_model
 
@@ -19,10 +15,11 @@ ROC = [{"threshold": t, "fpr": f, "tpr": f**0.5} for t, f in ((0.99, 0.1), (0.97
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(tmp_path_factory):
     """A network with random weights: it tells plain colours from patterns well enough."""
     torch.manual_seed(0)
-    network = SiameseNetwork(4, [4, 8, 16], 1, 1, True, mean=[120.0] * 3, std=[60.0] * 3)
+    shape = {"stem": 4, "widths": [4, 8, 16], "blocks": 1, "first_stride": 1, "embedding_norm": True}
+    network = SiameseNetwork(NetworkConfig(**shape, mean=[120.0] * 3, std=[60.0] * 3))
     network(torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8))  # statistics of batch norm
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     about = {"method": "meta", "images": 1, "image_size": 16, "seen_classes": ["a", "b"]}
@@ -31,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pictures(tmp_path_factory):
     """Folders red, stripes and noise, of three pictures each, of different sizes and formats."""
     root, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     for number, suffix in enumerate(("png", "jpg", "webp")):

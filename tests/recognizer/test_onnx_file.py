@@ -1,12 +1,9 @@
 """The file in ONNX gives what the network gives, to whoever has onnxruntime alone."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -25,7 +22,7 @@ TOLERANCE = 1e-5  # of each number of a unit vector; the two libraries add in an
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(tmp_path_factory):
     """meta, by the command; a second run leaves it alone."""
     path = tmp_path_factory.mktemp("onnx") / "meta.onnx"
     command = [sys.executable, "-m", "oneshot", "export", "--onnx", path, "--model", "meta"]
@@ -37,7 +34,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_it_holds_the_network_and_what_its_use_needs(exported: Path) -> None:
+def test_it_holds_the_network_and_what_its_use_needs(exported):
     recognizer, session = Recognizer(ROOT / "models/meta.safetensors"), onnxruntime.InferenceSession(exported)
     assert exported.read_bytes() == onnx_file(recognizer, license="MIT")  # the same in another process
     assert str(ROOT).encode() not in exported.read_bytes()  # nor where it was made
@@ -60,7 +57,7 @@ def test_it_holds_the_network_and_what_its_use_needs(exported: Path) -> None:
     assert verdicts[0].shape == (10, 10) and (verdicts[0] == verdicts[1]).all() and 0 < verdicts[0].mean() < 1
 
 
-def test_without_views_too_and_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_views_too_and_mistakes_are_named(tmp_path, monkeypatch):
     path, roc = tmp_path / "tiny.safetensors", [{"threshold": 0.5, "fpr": 0.5, "tpr": 0.9}]
     save_model(path, tiny_network(), about_model({"image_size": 16}, 0.5, roc, tta="none"))
     recognizer, images = Recognizer(path), random_images(3)

@@ -1,7 +1,5 @@
 """The page of `oneshot page`, in a real browser and by plain requests."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import os
@@ -10,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from urllib.parse import quote
 
@@ -27,7 +24,7 @@ OWN = "http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
+def port():
     """Where the page is served meanwhile; Ctrl-C then ends it quietly."""
     command = [sys.executable, "-m", "oneshot", "page", "--no-browser"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as server:
@@ -43,7 +40,7 @@ def port() -> Iterator[int]:
             assert (server.wait(60), server.stdout.read(), server.stderr.read()) == (0, "", "")
 
 
-def answer(port: int, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str, http.client.HTTPMessage]:
+def answer(port, path, body=None, **headers):
     """Status, text and headers of what the server answers; a POST comes from its own page unless `headers` differ."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     headers = {"Origin": OWN} | headers if body is not None else headers
@@ -69,12 +66,10 @@ def test_vectors_and_verdicts_are_those_of_the_recognizer(port):
     assert answer(port, "/verify", b"odd")[:2] == (400, "JSONDecodeError: Expecting value: line 1 column 1 (char 0)")
 
 
-def test_what_no_picture_is_gets_the_words_of_the_command_line_and_its_own_name(port, tmp_path, capsys):
+def test_what_no_picture_is_gets_the_words_of_the_command_line_and_its_own_name(port, run, tmp_path):
     for name, content in (("two\nlines.png", b"no picture"), ("große.png", bytes(2**26 + 2)), ("empty.png", b"")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(SystemExit):
-            cli.main(["verify", str(tmp_path / name), str(NEW / "wolf.png")])
-        told = capsys.readouterr().err.replace(f"{tmp_path}/", "")
+        told = run("verify", tmp_path / name, NEW / "wolf.png", model="meta")[2].replace(f"{tmp_path}/", "")
         status, text, _ = answer(port, f"/embed?name={quote(name)}", content)
         assert status == 400 and f"error: {text}\n" == told
 
@@ -107,22 +102,18 @@ def test_other_machines_do_not_reach_it(port):
         caller.connect(("127.0.0.2", port))  # it would, were the page served at all addresses
 
 
-@pytest.mark.parametrize(("taken", "number"), [(True, None), (False, "70000"), (False, "-1")])
-def test_a_port_that_cannot_be_had_is_named(taken, number, capsys):
-    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(SystemExit) as caught:
-        number = number or str(other.getsockname()[1])
-        cli.main(["page", "--no-browser", f"--port={number}"])
-    err = capsys.readouterr().err
-    assert caught.value.code == 2 and err.startswith(f"error: --port: found {number} (") and err.count("\n") == 1
+@pytest.mark.parametrize("number", [None, 70000, -1])  # None: one that is taken
+def test_a_port_that_cannot_be_had_is_named(run, number):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        number = number or other.getsockname()[1]
+        code, _, err = run("page", "--no-browser", f"--port={number}")
+    assert code == 2 and err.startswith(f"error: --port: found {number} (") and err.count("\n") == 1
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
+def test_without_the_extra_it_says_what_to_install(run, monkeypatch):
     monkeypatch.delitem(sys.modules, "oneshot.recognizer.page", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["page"])
-    assert caught.value.code == 2
-    assert capsys.readouterr().err == "error: oneshot page needs the extra `page`: pip install 'oneshot[page]'\n"
+    assert run("page") == (2, "", "error: oneshot page needs the extra `page`: pip install 'oneshot[page]'\n")
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")

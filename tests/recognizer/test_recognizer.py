@@ -1,7 +1,5 @@
 """Networks at work on pictures, from Python and from the command line, by the numbers of a plain calculation."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -22,10 +20,10 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from oneshot.common.errors import UserError
+from oneshot.common.files import write_text
 from oneshot.model.embedding import embed
 from oneshot.model.model_file import load_model, save_model
-from oneshot.recognizer import Gallery, Recognizer, cli
+from oneshot.recognizer import Gallery, Recognizer
 from oneshot.recognizer.recognizer import model_path
 from oneshot.sources.pictures import read_picture
 
@@ -70,14 +68,6 @@ def test_a_class_is_the_mean_of_its_pictures(recognizer, pictures, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_the_nearest_prototype_wins_however_many_pictures_it_is_of():
-    east, north, south = *np.eye(16, dtype=np.float32)[:2], -np.eye(16, dtype=np.float32)[1]
-    spread = np.stack([0.6 * east + 0.8 * north, 0.6 * east + 0.8 * south])  # its mean lies due east, and is short
-    vectors = np.stack([spread[0], 0.8 * east + 0.6 * north, spread[1]])
-    (match,) = Gallery.of(["many", "one", "many"], vectors, "0").match(east[None], 0.97)
-    assert match.nearest == "many" and match.score == pytest.approx(0.6)
-
-
 def test_many_pictures_of_many_classes_are_matched_as_one_by_one(monkeypatch):
     monkeypatch.setattr("oneshot.recognizer.gallery.BLOCK", 100)  # a few pictures at a time
     vectors = unit_vectors(200).numpy()
@@ -119,6 +109,8 @@ def test_pictures_in_memory_are_as_those_in_files(recognizer, tmp_path, mode):
     assert gallery.names == ["a", "b"] and gallery.counts.tolist() == [1, 2]
     np.testing.assert_allclose(gallery.means[1], recognizer.embed(classes["b"]).mean(axis=0), atol=1e-6)
     assert recognizer.verify(values, image).similarity == pytest.approx(1)
+    assert refusal(recognizer.enroll, {}) == "classes: has no pictures"
+    assert refusal(recognizer.enroll, {"a": []}) == "a: has no pictures"
 
 
 @pytest.mark.parametrize(
@@ -129,16 +121,10 @@ def test_pictures_in_memory_are_as_those_in_files(recognizer, tmp_path, mode):
         (np.zeros((0, 4), np.uint8), "of shape (0, 4)"),
         (np.zeros((1, 9), np.uint8)[0], "of shape (9,)"),
         ([None], "found None; must be a path, a PIL image or an array"),
-        (Image.new("F", (9, 9)), "numbers of 32 bits or fractions"),
     ],
 )
 def test_what_is_no_picture_in_memory_is_named(recognizer, odd, why):
     assert why in refusal(recognizer.embed, odd)
-
-
-@pytest.mark.parametrize(("classes", "why"), [({}, "classes: has no pictures"), ({"a": []}, "a: has no pictures")])
-def test_classes_without_pictures_are_named(recognizer, classes, why):
-    assert refusal(recognizer.enroll, classes) == why
 
 
 def test_single_pictures_are_classes_named_as_they_are_and_what_is_like_none_is_unknown(recognizer, pictures, tmp_path):
@@ -225,6 +211,7 @@ def test_mistakes_end_in_one_line(run, recognizer, pictures, tmp_path):
         (("gallery", *mine, "--rename", "a", "a"), "new name: found 'a'; must be one that no class has"),
         (("gallery", "--gallery", tmp_path / "notes.txt"), "not a gallery"),
         ((*verify, "nan"), "threshold: found nan; must be in -1..1"),
+        ((*verify, "1.5"), "threshold: found 1.5; must be in -1..1"),
         ((*verify, tmp_path / "gone.json"), "gone.json: not found; make it by `oneshot calibrate FOLDER`"),
         ((*verify, tmp_path / "other.json"), "other.json: of another network"),
         ((*verify, tmp_path / "notes.txt"), "notes.txt: not valid JSON"),
@@ -303,13 +290,11 @@ def test_too_little_memory_to_load_what_it_needs_is_no_verdict(kib):
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and not done.stdout, done.stderr
 
 
-def test_models_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
+def test_a_name_is_a_model_of_the_current_folder_or_else_of_this_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert model_path("other.safetensors") == Path("other.safetensors")
-    monkeypatch.setattr(Path, "exists", lambda path: path.is_absolute())  # none in the current folder
-    assert model_path("meta") == ROOT / "models/meta.safetensors"
-    monkeypatch.setattr(Path, "exists", lambda path: True)
+    write_text("models/meta.safetensors", "")
     assert model_path("meta") == Path("models/meta.safetensors")
+    assert model_path("classic") == ROOT / "models/classic.safetensors"
 
 
 def test_a_class_without_a_picture_that_can_be_read_stops_enroll(run, pictures, tmp_path):
@@ -320,27 +305,6 @@ def test_a_class_without_a_picture_that_can_be_read_stops_enroll(run, pictures, 
             (tmp_path / "all/cup/1.png").write_bytes(content)
         code, out, err = run("enroll", tmp_path / "all", "--gallery", tmp_path / "g")
         assert code == 2 and why in err.splitlines()[-1] and not out and not (tmp_path / "g").exists()
-
-
-def test_what_enroll_leaves_out_is_named_and_counted(run, pictures, tmp_path):
-    shutil.copytree(pictures / "red", tmp_path / "all/red")
-    for name in ("cup.png", "red/phone.heic"):
-        shutil.copy(pictures / "red/0.png", tmp_path / "all" / name)
-    (tmp_path / "all/red/far").symlink_to("far")  # as a folder that cannot be read: neither file nor folder
-    code, out, err = run("enroll", tmp_path / "all", "--gallery", tmp_path / "g")
-    assert code == 0 and "red (3)" in out
-    names = ("cup.png", "red/far", "red/phone.heic")
-    assert err == f"left out, 3 in all: {', '.join(str(tmp_path / 'all' / name) for name in names)}\n"
-
-
-def test_a_picture_that_cannot_even_be_looked_for_does_not_stop_the_others(run, pictures, tmp_path, monkeypatch):
-    odd, good, output = tmp_path / "loop.png", pictures / "red/0.png", tmp_path / "v.npy"
-    odd.symlink_to("loop.png")
-    with monkeypatch.context() as patch:  # as in a folder without the right to search it
-        patch.setattr(Path, "stat", raising(PermissionError(13, "Permission denied", str(odd))))
-        assert cli.expand([str(odd), str(good)]) == [odd, good]
-    code, out, err = run("embed", odd, good, "--output", output)
-    assert code == 2 and "1 vectors" in out and "loop.png: cannot be read (Too many levels" in err
 
 
 def test_rows_match_names_and_terminals_are_safe(run, recognizer, pictures, tmp_path):
@@ -357,30 +321,24 @@ def test_rows_match_names_and_terminals_are_safe(run, recognizer, pictures, tmp_
 
 
 def test_no_flipped_bit_of_a_gallery_goes_unnoticed(tmp_path):
-    gallery_of_two(tmp_path / "odd")
-    content = (tmp_path / "odd").read_bytes()
-    with open(tmp_path / "odd", "r+b", buffering=0) as file:
-        for bit in range(8 * len(content)):
-            place = bit // 8
-            os.pwrite(file.fileno(), bytes([content[place] ^ 1 << bit % 8]), place)
-            with pytest.raises(UserError, match="odd: not a gallery of this project"):
-                Gallery.load(tmp_path / "odd")
-            os.pwrite(file.fileno(), content[place : place + 1], place)
-    assert Gallery.load(tmp_path / "odd").names == ["a", "b"]
+    path = gallery_of_two(tmp_path / "odd")
+    content = path.read_bytes()
+    for bit in range(8 * len(content)):
+        odd = bytearray(content)
+        odd[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(odd)
+        assert "odd: not a gallery of this project" in refusal(Gallery.load, path)
 
 
 def test_odd_galleries_are_refused_before_they_take_memory(recognizer, tmp_path):
     one = np.ones((1, 16), np.float32)
     for means, names in ((one, ["a", "b"]), (one[0], ["a"]), (one[:, None], ["a"]), (one.astype(int), ["a"])):
         Gallery(names, means, np.ones(len(names), int), "0").save(tmp_path / "odd")
-        with pytest.raises(UserError, match="odd: not a gallery of this project"):
-            Gallery.load(tmp_path / "odd")
+        assert "odd: not a gallery of this project" in refusal(Gallery.load, tmp_path / "odd")
     os.truncate(tmp_path / "odd", 2**36)  # takes no room on the disk
-    with pytest.raises(UserError, match="odd: has more than 8,589,934,592 bytes"):
-        Gallery.load(tmp_path / "odd")
+    assert "odd: has more than 8,589,934,592 bytes" in refusal(Gallery.load, tmp_path / "odd")
     narrow = Gallery(["a"], one[:, :4], np.array([1]), recognizer.name)
-    with pytest.raises(UserError, match="another network"):
-        recognizer.classify([], narrow)
+    assert "another network" in refusal(recognizer.classify, [], narrow)
 
 
 def test_names_that_are_no_text_are_shown_and_a_reader_that_has_seen_enough_is_no_mistake(model, pictures, tmp_path):
@@ -399,7 +357,7 @@ def test_names_that_are_no_text_are_shown_and_a_reader_that_has_seen_enough_is_n
     assert closed.returncode == 0 and not closed.stderr
 
 
-def test_installed_as_a_package_it_has_both_networks(tmp_path: Path) -> None:
+def test_installed_as_a_package_it_has_both_networks(tmp_path):
     """Not editable, from any folder; what it needs comes from here."""
     venv.create(tmp_path / "venv", with_pip=False)
     for name in ("src", "models"):

@@ -1,12 +1,8 @@
 """The report is one file with every picture and table of a run, and needs nothing else."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 import write_report
@@ -23,7 +19,7 @@ from oneshot.report.comparison import METHODS
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
+def run(tmp_path):
     """The folder of a run with figures and pictures."""
     folder = make_project(tmp_path / "demo")
     for method in METHODS:
@@ -35,7 +31,7 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def test_everything_is_inside(run: Path) -> None:
+def test_everything_is_inside(run):
     with pytest.raises(NotRun, match="dvc repro"):
         page(Record(run / "plots"))
     text = page(Record(run))
@@ -57,9 +53,7 @@ def test_everything_is_inside(run: Path) -> None:
         ("plots/comparison/roc.svg", "<svg>", "plots/comparison/roc.svg: not a picture that can be read ("),
     ],
 )
-def test_what_is_damaged_or_missing_is_refused_in_one_line(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, name: str, content: str | None, words: str
-) -> None:
+def test_what_is_damaged_or_missing_is_refused_in_one_line(run, monkeypatch, capsys, name, content, words):
     (run / name).unlink()
     if content is not None:
         (run / name).write_text(content)
@@ -72,13 +66,13 @@ def test_what_is_damaged_or_missing_is_refused_in_one_line(
     assert not list(run.glob("*report*"))
 
 
-def test_captions_cover_every_picture_of_the_pipeline() -> None:
+def test_captions_cover_every_picture_of_the_pipeline():
     plots = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
     pictures = {plot.removeprefix("plots/") for plot in plots if isinstance(plot, str)}
     assert pictures == {name.format(method=method) for name in CAPTIONS for method in METHODS}
 
 
-def test_the_run_is_named_and_what_is_not_as_committed(run: Path) -> None:
+def test_the_run_is_named_and_what_is_not_as_committed(run):
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message=results"]):
         people = ["-c", "user.name=test", "-c", "user.email=test@test"]
         subprocess.run(["git", *people, *command], cwd=run, check=True)

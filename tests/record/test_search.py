@@ -1,23 +1,10 @@
 """The searches on validation classes: how far to adapt, and which threshold to take."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
-import pytest
 import search
 from helpers import make_context
 
-from oneshot.data.dataset import Dataset
-from oneshot.evaluation.context import Context
 
-
-@pytest.fixture
-def context(tmp_path: Path, small: Dataset) -> Context:
-    return make_context(tmp_path, small, {"split.validation_classes": 2, "evaluation.unseen": False})
-
-
-def test_one_pair_is_chosen_by_its_mean_gain_and_no_steps_where_none_gains() -> None:
+def test_one_pair_is_chosen_by_its_mean_gain_and_no_steps_where_none_gains():
     gains = {(1.0, 5): (0.01, 0.06), (3.0, 20): (0.04, 0.04), (10.0, 20): (-0.02, 0.07)}
     rows = [
         {"learning_rate": rate, "steps": steps, "mean": gain} for (rate, steps), both in gains.items() for gain in both
@@ -26,7 +13,8 @@ def test_one_pair_is_chosen_by_its_mean_gain_and_no_steps_where_none_gains() -> 
     assert search.choose([row | {"mean": -0.1} for row in rows])[1] == 0
 
 
-def test_gains_are_those_of_validation_classes(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gains_are_those_of_validation_classes(tmp_path, small, monkeypatch):
+    context = make_context(tmp_path, small, {"split.validation_classes": 2, "evaluation.unseen": False})
     monkeypatch.setattr(search, "LEARNING_RATES", {"map": (0.0001, 1.0)})
     monkeypatch.setattr(search, "STEPS", (2,))
     hardly, more = search.adaptation(context)

@@ -1,11 +1,7 @@
 """The record of experiments: every line can be run, and figures count only as long as they hold."""
 
-from __future__ import annotations
-
 import json
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 import run_studies
@@ -24,7 +20,7 @@ RECORD = Record(ROOT)
 
 
 @pytest.mark.parametrize("config", sorted(ROOT.glob("configs/*.yaml")), ids=lambda path: path.stem)
-def test_every_config_is_a_valid_set_of_parameters_that_changes_something(tmp_path: Path, config: Path) -> None:
+def test_every_config_is_a_valid_set_of_parameters_that_changes_something(tmp_path, config):
     classes, each = {"folder": (12, 30), "omniglot": (170, 6)}.get(config.stem, (0, 0))
     for number in range(classes * each):  # pictures of which only the names count
         write_bytes(tmp_path / f"pictures/{number % classes}/{number}.png", b"")
@@ -34,7 +30,7 @@ def test_every_config_is_a_valid_set_of_parameters_that_changes_something(tmp_pa
 
 
 @pytest.mark.parametrize("name", RECORD.lines)
-def test_every_line_is_a_valid_set_of_parameters_and_changes_something(name: str) -> None:
+def test_every_line_is_a_valid_set_of_parameters_and_changes_something(name):
     line = RECORD.lines[name]
     params = Params.model_validate(changed(COMMITTED, RECORD.changes(name)))
     assert list(params.mistakes()) == []
@@ -42,7 +38,7 @@ def test_every_line_is_a_valid_set_of_parameters_and_changes_something(name: str
     assert (params == Params.model_validate(changed(COMMITTED, config))) == (not line["set"])
 
 
-def test_no_two_lines_are_the_same_experiment() -> None:
+def test_no_two_lines_are_the_same_experiment():
     seen = [json.dumps([line["set"], line.get("config")], sort_keys=True) for line in RECORD.lines.values()]
     assert len(set(seen)) == len(seen)
 
@@ -60,14 +56,14 @@ def test_no_two_lines_are_the_same_experiment() -> None:
         ("seed_2.json", "{}", "default: missing"),
     ],
 )
-def test_what_is_wrong_in_the_record_is_named(tmp_path: Path, path: str, text: str, message: str) -> None:
+def test_what_is_wrong_in_the_record_is_named(tmp_path, path, text, message):
     folder = make_project(tmp_path)
     add_study(folder, "seed_2", details())
     (folder / "studies" / path).write_text(text)
     assert refusal(lambda: Record(folder).done).startswith(f"{folder}/studies/{path}: {message}")
 
 
-def test_what_needs_another_machine_runs_only_where_it_is_named(tmp_path: Path) -> None:
+def test_what_needs_another_machine_runs_only_where_it_is_named(tmp_path):
     folder = make_project(tmp_path)
     due = Record(folder).due()
     assert set(RECORD.lines) - set(due) == {name for name, line in RECORD.lines.items() if "needs" in line} != set()
@@ -75,18 +71,8 @@ def test_what_needs_another_machine_runs_only_where_it_is_named(tmp_path: Path) 
     assert set(due) - set(Record(folder).due()) == {"seed_2"}
 
 
-def test_an_empty_record_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(run_studies, "ROOT", make_project(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["run_studies.py"])
-    (tmp_path / "studies/runs.yaml").write_text("")
-    run_studies.main()
-    assert capsys.readouterr().out == "studies/runs.yaml: 0 of 0 lines to run\n"
-
-
-def test_named_lines_run_again_and_those_of_a_pattern_where_they_have_no_figures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran: list[str] = []
+def test_named_lines_run_again_and_those_of_a_pattern_where_they_have_no_figures(tmp_path, monkeypatch):
+    ran = []
     add_study(make_project(tmp_path), "fold_2", details())
     monkeypatch.setattr(run_studies, "ROOT", tmp_path)
     monkeypatch.setattr(run_studies, "run_pipeline", lambda root, name, *rest: ran.append(name))
@@ -98,7 +84,7 @@ def test_named_lines_run_again_and_those_of_a_pattern_where_they_have_no_figures
     assert refusal(run_studies.main).startswith("studies/runs.yaml: has no fold_0*; it has seed_2, ")
 
 
-def test_figures_count_as_long_as_their_line_and_the_default_hold(tmp_path: Path) -> None:
+def test_figures_count_as_long_as_their_line_and_the_default_hold(tmp_path):
     folder = make_project(tmp_path)
     add_study(folder, "seed_2", details())
     record = Record(folder)
@@ -119,7 +105,7 @@ def test_figures_count_as_long_as_their_line_and_the_default_hold(tmp_path: Path
         assert len(Record(folder).seeds) == seeds
 
 
-def test_intervals_are_students() -> None:
+def test_intervals_are_students():
     assert interval([0.5]) == (0.5, None)
     # The standard error of 1, 2, 3 is 1 / sqrt(3); t with 2 degrees of freedom is 4.303.
     assert interval([1, 2, 3]) == (2, pytest.approx(4.3027 / 3**0.5, rel=1e-4))

@@ -1,10 +1,7 @@
 """Omniglot: who is in the pictures to train on, and how errors are counted in the official test and on validation."""
 
-from __future__ import annotations
-
 import io
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import omniglot
@@ -17,11 +14,11 @@ from oneshot.model.model_file import save_model
 from oneshot.sources.image_folder import folder_size, read_folder
 
 
-def drawing(rng: np.random.Generator) -> Image.Image:
+def drawing(rng):
     return Image.fromarray(rng.random((9, 9)) < 0.5)
 
 
-def test_characters_are_classes_in_each_turn_and_validation_comes_last_unturned(tmp_path: Path) -> None:
+def test_characters_are_classes_in_each_turn_and_validation_comes_last_unturned(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("0001", "0864", "0865"):
         (tmp_path / "background" / name).mkdir(parents=True)
@@ -37,7 +34,7 @@ def test_characters_are_classes_in_each_turn_and_validation_comes_last_unturned(
     assert all((np.rot90(last[turn], -turn) == upright).all() for turn in range(4))
 
 
-def test_a_drawing_comes_to_the_middle_white_on_black(tmp_path: Path) -> None:
+def test_a_drawing_comes_to_the_middle_white_on_black(tmp_path):
     paper = np.ones((9, 11), dtype=bool)
     paper[1:4, 2] = False
     Image.fromarray(paper).save(tmp_path / "drawing.png")
@@ -46,7 +43,7 @@ def test_a_drawing_comes_to_the_middle_white_on_black(tmp_path: Path) -> None:
     assert (np.asarray(omniglot.centred(tmp_path / "drawing.png")) == expected).all()
 
 
-def test_a_drawing_is_named_by_the_nearest_of_its_run(tmp_path: Path) -> None:
+def test_a_drawing_is_named_by_the_nearest_of_its_run(tmp_path):
     rng, archive = np.random.default_rng(1), tmp_path / "all_runs.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for run, wrong in (("run01", 0), ("run02", 2)):
@@ -64,7 +61,7 @@ def test_a_drawing_is_named_by_the_nearest_of_its_run(tmp_path: Path) -> None:
     assert omniglot.official_errors(tmp_path, archive, 0) == omniglot.official_errors(tmp_path, archive, 1) == [0, 0.5]
 
 
-def test_where_a_drawing_lies_on_its_paper_does_not_matter(tmp_path: Path) -> None:
+def test_where_a_drawing_lies_on_its_paper_does_not_matter(tmp_path):
     save_model(tmp_path / "model.safetensors", tiny_network(), {"image_size": 16})
     ink = np.random.default_rng(2).random((6, 6)) < 0.5
     for name, (top, left) in {"a": (1, 2), "b": (7, 4)}.items():
@@ -75,7 +72,7 @@ def test_where_a_drawing_lies_on_its_paper_does_not_matter(tmp_path: Path) -> No
     assert torch.allclose(one, other, atol=0.01)
 
 
-def test_all_pairs_of_persons_are_asked_and_missing_drawings_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_pairs_of_persons_are_asked_and_missing_drawings_left_out(monkeypatch):
     monkeypatch.setattr(omniglot, "WAYS", 2)
     east, north = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     drawings = {"0901_01": east, "0902_01": north, "0901_02": north, "0902_02": north, "0902_03": north}

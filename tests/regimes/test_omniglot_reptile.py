@@ -1,9 +1,6 @@
 """Reptile on Omniglot as its authors had it: the outer step, the tasks, and a test without transduction."""
 
-from __future__ import annotations
-
 import copy
-from typing import Any
 
 import numpy as np
 import omniglot_reptile as script
@@ -14,13 +11,13 @@ from oneshot.data.sampling import ClassPool, random_stream
 
 
 @pytest.fixture
-def training() -> Any:
+def training():
     torch.manual_seed(0)
     drawings, characters = torch.rand(36, 1, 28, 28) > 0.1, np.arange(36).reshape(3, 12)
     return script.reptile(script.OmniglotLearner(drawings, list(characters)), outer_steps=4)
 
 
-def test_an_outer_step_is_the_papers(training: Any) -> None:
+def test_an_outer_step_is_the_papers(training):
     learner = training.learner
     learner.images = learner.images.double()  # in float32, Adam's first steps make rounding visible
     start = copy.deepcopy(learner.network.double())
@@ -45,7 +42,7 @@ def test_an_outer_step_is_the_papers(training: Any) -> None:
         torch.testing.assert_close(learner.weights(), expected, rtol=0, atol=1e-12)
 
 
-def test_a_task_has_ten_drawings_of_five_classes_each_seen_once(training: Any) -> None:
+def test_a_task_has_ten_drawings_of_five_classes_each_seen_once(training):
     classes = np.array([11, 0, 3, 7, 5])
     batches = training.learner.batches(random_stream(0, "meta"), classes, 5)
     rows, labels = torch.cat([batch.draws for batch in batches]), torch.cat([batch.labels for batch in batches])
@@ -53,11 +50,11 @@ def test_a_task_has_ten_drawings_of_five_classes_each_seen_once(training: Any) -
     assert (torch.tensor(classes)[labels] == rows // 36 * 3 + rows % 36 // 12).all()
 
 
-def test_an_episode_leaves_everything_as_it_was_and_asks_for_one_query_at_a_time(training: Any) -> None:
+def test_an_episode_leaves_everything_as_it_was_and_asks_for_one_query_at_a_time(training):
     training.step(0)
-    before, sizes = copy.deepcopy((training.learner.weights(), training.state_dict())), []
+    before, sizes = copy.deepcopy((training.learner.weights(), training.optimizer.state_dict())), []
     training.learner.network.register_forward_hook(lambda network, inputs, output: sizes.append(len(output)))
     pool = ClassPool(training.learner.pool.images[:5])
     assert script.episode_accuracy(training, pool, 5, 0) == script.episode_accuracy(training, pool, 5, 0)
     assert sizes == ([5] * 50 + [26] * 5) * 2
-    torch.testing.assert_close((training.learner.weights(), training.state_dict()), before, rtol=0, atol=0)
+    torch.testing.assert_close((training.learner.weights(), training.optimizer.state_dict()), before, rtol=0, atol=0)

@@ -1,9 +1,5 @@
 """True Reptile: how all weights adapt to a support set, and what is measured on the way."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +7,7 @@ import true_reptile
 import yaml
 from helpers import tiny_params
 
-from oneshot.data.dataset import Dataset, save_dataset
+from oneshot.data.dataset import save_dataset
 from oneshot.data.split import make_split, save_split
 from oneshot.evaluation.episodes import draw_supports, episode_accuracy, prototype
 from oneshot.model.embedding import embed
@@ -20,7 +16,7 @@ from oneshot.model.network import new_network
 
 
 @pytest.fixture
-def tested(tmp_path: Path, small: Dataset) -> true_reptile.Tested:
+def tested(tmp_path, small):
     """A random network beside digits that are unseen."""
     params = tiny_params()
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.model_dump()))
@@ -31,7 +27,7 @@ def tested(tmp_path: Path, small: Dataset) -> true_reptile.Tested:
     return true_reptile.Tested(tmp_path, "meta", "unseen")
 
 
-def test_before_any_step_it_is_the_frozen_network(tested: true_reptile.Tested) -> None:
+def test_before_any_step_it_is_the_frozen_network(tested):
     network, images = tested.network, tested.images
     drawn = draw_supports([len(rows) for rows in tested.supports], 5, 3, tested.params.seed)
     rows = [of_class[places] for of_class, places in zip(tested.supports, drawn, strict=True)]
@@ -45,7 +41,7 @@ def test_before_any_step_it_is_the_frozen_network(tested: true_reptile.Tested) -
 
 
 @pytest.mark.parametrize("shots", [1, 5])
-def test_steps_of_all_weights_lower_the_loss_of_the_support_set(tested: true_reptile.Tested, shots: int) -> None:
+def test_steps_of_all_weights_lower_the_loss_of_the_support_set(tested, shots):
     tested.images.augmentation = "none"  # so that losses compare
     chosen = np.stack([rows[:shots] for rows in tested.supports])
     learner = tested.learner(chosen)

@@ -3,15 +3,7 @@
 import pytest
 from scipy.stats import t as student_t
 
-from oneshot.report.comparison import (
-    HEADLINES,
-    difference,
-    flat,
-    headline_table,
-    headlines,
-    over_classes,
-    over_shots,
-)
+from oneshot.report.comparison import HEADLINES, difference, flat, headline_table, headlines, over_classes, over_shots
 
 
 def details(shift=0.0, group="unseen"):

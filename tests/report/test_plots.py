@@ -1,18 +1,16 @@
 """Pictures are written with the same bytes each time."""
 
+import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
 
+import compare
 from oneshot.report import plots
 
-ROC = [
-    {"fpr": 0.0, "tpr": 0.0, "chosen": 0},
-    {"fpr": 0.2, "tpr": 0.7, "chosen": 1},
-    {"fpr": 1.0, "tpr": 1.0, "chosen": 0},
-]
-CURVE = [{"images": 1000, "heldout_triplet_accuracy": 0.6}, {"images": 2000, "heldout_triplet_accuracy": 0.7}]
 COLUMNS = [f"{m}_{k}" for m in plots.COLOURS for k in ("triplet_accuracy", "adapted_all_triplet_accuracy")]
 CLASSES = [{"class": name} | dict.fromkeys(COLUMNS, 0.8) for name in ("sweet_pepper", "wolf")]
 SHOTS = [{"shots": shots} | dict.fromkeys(
@@ -20,19 +18,9 @@ SHOTS = [{"shots": shots} | dict.fromkeys(
      for of in ("", "_ci95")], 0.1,
 ) for shots in (1, 5, 0)]  # fmt: skip
 SHOTS[-1] |= {key: "" for key in SHOTS[-1] if "few_shot" in key}
-FROZEN_CLASSES = [{key: value for key, value in row.items() if "adapted" not in key} for row in CLASSES]
 FROZEN_SHOTS = [{key: "" if "adapted" in key or "gain" in key else value for key, value in row.items()}
                 for row in SHOTS[:2]]  # fmt: skip
 MEAN = {"difference": 0.01, "ci95": 0.02}
-SIMILARITIES = {
-    method: [{"cosine": c / 10, "same": 0.1, "different": 0.05} for c in range(-9, 10)] for method in plots.COLOURS
-}
-
-OPEN_SET = {
-    method: {f"false_alarms_{wished}": {"identified": wished / 70, "found": wished / 90} for wished in (1, 5, 50)}
-    for method in plots.COLOURS
-}
-
 MAP = [{"row": i, "class": "wolf" if i % 2 else "sweet_pepper", "x": i / 9, "y": i / 9} for i in range(10)]
 TRIPLET = {"class": "wolf", "negative_class": "worm", "positive_cosine": 0.1, "negative_cosine": 0.9}
 EPISODE = {
@@ -46,26 +34,20 @@ EPISODE = {
 }
 
 
-@pytest.mark.parametrize(
-    ("draw", "data"),
-    [
-        (lambda data, path: plots.roc(data, {"classic": 0.8, "meta": 0.9}, path), {"classic": ROC, "meta": ROC}),
-        (plots.training_curves, {"classic": CURVE, "meta": CURVE}),
-        (lambda data, path: plots.class_accuracies(data, MEAN, path), CLASSES),
-        (lambda data, path: plots.class_accuracies(data, MEAN, path), FROZEN_CLASSES),
-        (plots.accuracy_over_shots, SHOTS),
-        (plots.accuracy_over_shots, FROZEN_SHOTS),
-        (plots.open_set, OPEN_SET),
-        (lambda data, path: plots.similarity_histograms(data, {"classic": 0.5, "meta": 0.6}, path), SIMILARITIES),
-    ],
-)
-def test_same_data_same_bytes(tmp_path, draw, data):
-    for name in ("a.svg", "b.svg"):
-        draw(data, tmp_path / name)
-    first = (tmp_path / "a.svg").read_bytes()
-    assert first == (tmp_path / "b.svg").read_bytes()
-    assert first.startswith(b"<?xml") and b"dc:date" not in first
-    assert plots.COLOURS["meta"].lower().encode() in first.lower()
+def test_the_same_figures_give_pictures_of_the_same_bytes(tmp_path, monkeypatch):
+    """All that the stage `compare` makes of the committed ones."""
+    for name in ("metrics", "plots"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    made = []
+    for _ in range(2):
+        shutil.rmtree("plots/comparison")
+        compare.main()
+        made.append({path.name: path.read_bytes() for path in Path("plots/comparison").iterdir()})
+    drawn = [content.lower() for name, content in made[0].items() if name.endswith(".svg")]
+    assert made[0] == made[1] and len(drawn) == 6
+    assert all(b"#d55e00" in picture and b"dc:date" not in picture for picture in drawn)
 
 
 @pytest.fixture
@@ -84,6 +66,8 @@ def test_shots_stand_in_the_panels_that_have_them_with_intervals(tmp_path, figur
     assert [len(axes.containers) for axes in figures[0].axes] == [4, 2]
     (bars,) = figures[0].axes[1].containers[0].lines[2]
     assert bars.get_segments()[0][:, 1] == pytest.approx([0, 20])
+    frozen = {"class": "wolf", "classic_triplet_accuracy": 0.8, "meta_triplet_accuracy": 0.8}
+    plots.class_accuracies([frozen], MEAN, tmp_path / "c.svg")
 
 
 LONG = "a_name_that_somebody_gave_to_a_folder"

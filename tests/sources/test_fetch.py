@@ -1,7 +1,5 @@
 """Files come verified from every kind of source, or one line says what is wrong; nothing unfinished stays."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import hashlib
@@ -14,11 +12,9 @@ import shutil
 import tarfile
 import threading
 import time
-from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +22,7 @@ from helpers import damaged, fuzz, raising, refusal, taken_or_named
 from hypothesis import strategies as st
 from torchvision.datasets import CIFAR100, MNIST
 
-from oneshot.common.errors import UserError
-from oneshot.data.dataset import Dataset, save_dataset
+from oneshot.data.dataset import save_dataset
 from oneshot.sources import fetch
 from oneshot.sources.datasets import fetch_dataset
 
@@ -35,11 +30,11 @@ FOLDER = "cifar-100-python"
 NAMES = ["apple", "aquarium_fish", "baby"]
 
 
-def md5(content: bytes) -> str:
+def md5(content):
     return hashlib.md5(content).hexdigest()
 
 
-def small_files() -> dict[str, bytes]:
+def small_files():
     """Files as CIFAR-100's, of 6 training and 3 test images in 3 classes."""
     images = np.random.default_rng(0).integers(0, 256, (9, 3072), dtype=np.uint8)
     train = {"data": images[:6], "fine_labels": [2, 0, 1, 1, 0, 2], "coarse_labels": [0] * 6}
@@ -48,27 +43,22 @@ def small_files() -> dict[str, bytes]:
     return {name: pickle.dumps(content, protocol=2) for name, content in contents.items()}
 
 
-def tar(files: dict[str, bytes], prefix: str = f"{FOLDER}/") -> bytes:
+def tar(files, prefix=f"{FOLDER}/", odd=None):
+    """An archive of plain files and, if given, after them one that is none: its name, kind and target."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(prefix + name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
+        if odd:
+            member = tarfile.TarInfo(odd[0])
+            member.type, member.linkname = odd[1:]
+            archive.addfile(member)
     return buffer.getvalue()
 
 
-def special(name: str, kind: bytes, target: str = "", files: dict[str, bytes] | None = None) -> bytes:
-    """An archive, a good one unless other files are given, with one more member that is no plain file."""
-    buffer = io.BytesIO(tar(files or small_files()))
-    with tarfile.open(fileobj=buffer, mode="a") as archive:
-        member = tarfile.TarInfo(name)
-        member.type, member.linkname = kind, target
-        archive.addfile(member)
-    return buffer.getvalue()
-
-
-def gz(content: bytes) -> bytes:
+def gz(content):
     return gzip.compress(content, mtime=0)
 
 
@@ -76,7 +66,7 @@ GOOD = gz(tar(small_files()))
 
 
 @pytest.fixture(autouse=True)
-def small_cifar(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_cifar(monkeypatch):
     """torchvision's own tables, for the small files; its address leads nowhere."""
     files = small_files()
     monkeypatch.setattr(CIFAR100, "train_list", [["train", md5(files["train"])]])
@@ -109,10 +99,10 @@ def server():
         thread.join()
 
 
-def body(content: bytes, length: int | None = None) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+def body(content, length=None):
     """An answer of `content`, announced as `length` bytes; -1: not announced."""
 
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+    def answer(request):
         request.send_response(200)
         if length != -1:
             request.send_header("Content-Length", str(len(content) if length is None else length))
@@ -122,7 +112,7 @@ def body(content: bytes, length: int | None = None) -> Callable[[http.server.Bas
     return answer
 
 
-def assert_is_small(dataset: Dataset) -> None:
+def assert_is_small(dataset):
     for part in ("train", "test"):
         expected = pickle.loads(small_files()[part])
         images, labels = (getattr(dataset, f"{part}_{name}") for name in ("images", "labels"))
@@ -132,19 +122,16 @@ def assert_is_small(dataset: Dataset) -> None:
     assert dataset.class_names == NAMES
 
 
-def refused(raw: Path, source: str | Path | None, name: str = "cifar100") -> str:
+def refused(raw, source, name="cifar100"):
     """The one line of a refusal that leaves nothing behind."""
     message = refusal(fetch_dataset, name, raw, None if source is None else str(source))
     assert fetch.SOURCE in message and not left_in(raw)
     return message
 
 
-def left_in(raw: Path) -> list[str]:
+def left_in(raw):
     """What there is beside locks."""
     return [path.name for path in raw.glob("*") if path.suffix != ".lock"]
-
-
-# --- Sources that are good -----------------------------------------------------------------------
 
 
 def test_every_source_gives_the_same_bytes(tmp_path, server):
@@ -195,7 +182,7 @@ def test_the_original_address_is_the_default_and_kept_files_are_verified_each_ti
 def test_of_two_downloads_at_once_the_second_waits_and_takes_the_files_of_the_first(tmp_path, server, capfd):
     begun, go = threading.Event(), threading.Event()
 
-    def slow(request: http.server.BaseHTTPRequestHandler) -> None:
+    def slow(request):
         begun.set()
         go.wait(20)
         body(GOOD)(request)
@@ -215,20 +202,17 @@ def test_of_two_downloads_at_once_the_second_waits_and_takes_the_files_of_the_fi
     assert server.asked == ["/slow"] and left_in(tmp_path / "raw") == [FOLDER]
 
 
-# --- Local sources that are not ------------------------------------------------------------------
-
-
-def other(name: str) -> dict[str, bytes]:
+def other(name):
     """The files, where one holds what must never be unpickled."""
     return {**small_files(), name: pickle.dumps(Trap())}
 
 
 class Trap:
-    def __reduce__(self) -> tuple:
+    def __reduce__(self):
         return (os.abort, ())
 
 
-def without(name: str) -> dict[str, bytes]:
+def without(name):
     return {key: content for key, content in small_files().items() if key != name}
 
 
@@ -240,7 +224,7 @@ WRONG = {
     "truncated tar": (gz(PLAIN[:15000]), "not a whole|train"),
     "another folder": (gz(tar(small_files(), prefix="cifar-10-batches-py/")), "train: "),
     **{
-        f"train as {kind!r}": (gz(special(f"{FOLDER}/train", kind, "/etc/passwd", without("train"))), "train: ")
+        f"train as {kind!r}": (gz(tar(without("train"), odd=(f"{FOLDER}/train", kind, "/etc/passwd"))), "train: ")
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE)
     },
     "train as folder": (gz(tar(without("train") | {"train/train": b""})), "train: "),
@@ -265,10 +249,9 @@ def test_a_wrong_archive_is_refused_and_stays(tmp_path, server, monkeypatch, cas
 
 def test_of_an_archive_only_the_published_files_are_unpacked(tmp_path):
     outside = tar({"/tmp/oneshot-evil": b"x"} | {f"{FOLDER}/{name}": x for name, x in small_files().items()}, prefix="")
-    for number, content in enumerate((
-        outside, tar({**small_files(), "../../evil": b"x"}), special(f"{FOLDER}/link", tarfile.SYMTYPE, "/etc/passwd"),
-        special(f"{FOLDER}/train", tarfile.SYMTYPE, "/etc/passwd"), special(f"{FOLDER}/null", tarfile.CHRTYPE),
-    )):  # fmt: skip
+    links = [(f"{FOLDER}/{name}", tarfile.SYMTYPE, "/etc/passwd") for name in ("link", "train")]
+    odd = [tar(small_files(), odd=each) for each in (*links, (f"{FOLDER}/null", tarfile.CHRTYPE, ""))]
+    for number, content in enumerate((outside, tar({**small_files(), "../../evil": b"x"}), *odd)):
         (tmp_path / "archive.tar.gz").write_bytes(gz(content))
         raw = tmp_path / str(number)
         assert_is_small(fetch_dataset("cifar100", raw, str(tmp_path / "archive.tar.gz")))
@@ -312,15 +295,12 @@ def test_any_damage_ends_in_one_line(tmp_path, data):
     assert found or not left_in(raw)
 
 
-# --- Mishaps on the way --------------------------------------------------------------------------
-
-
-def silent(request: http.server.BaseHTTPRequestHandler) -> None:
+def silent(request):
     body(GOOD[:100], length=len(GOOD))(request)
     time.sleep(0.5)
 
 
-def locked(request: http.server.BaseHTTPRequestHandler) -> None:
+def locked(request):
     """Asks for the user `me` and the password `p/w`."""
     if request.headers["Authorization"] == f"Basic {base64.b64encode(b'me:p/w').decode()}":
         body(GOOD)(request)
@@ -348,7 +328,7 @@ def test_an_answer_that_is_not_the_archive(tmp_path, server, monkeypatch, answer
 
 
 def test_a_redirection_is_followed_without_the_password_of_its_own_server(tmp_path, server):
-    def redirect(request: http.server.BaseHTTPRequestHandler) -> None:
+    def redirect(request):
         request.send_response(302)
         request.send_header("Location", f"{server.url.replace('127.0.0.1', 'localhost')}{request.path[3:]}")
         request.end_headers()
@@ -374,55 +354,35 @@ def test_stopped_during_the_download_or_while_unpacking(tmp_path, server, monkey
     assert_is_small(fetch_dataset("cifar100", tmp_path / "raw", f"{server.url}/good"))
 
 
-# --- Files one by one, as MNIST's ----------------------------------------------------------------
-
-
-def idx(values: np.ndarray) -> bytes:
+def idx(values):
     """An array of bytes in MNIST's file format."""
     return bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape) + values.tobytes()
 
 
-@pytest.fixture
-def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Files as MNIST's, of 20 training and 10 test images, in torchvision's tables; its mirrors lead nowhere."""
-    random = np.random.default_rng(0)
+def test_mnist_from_each_kind_of_source(tmp_path, server, monkeypatch):
+    """Files as MNIST's, of 20 training and 10 test images, in torchvision's tables; its first mirror leads nowhere."""
     files = {}
     for (name, _), count in zip(MNIST.resources, (20, 20, 10, 10), strict=True):
-        values = random.integers(0, 256, (count, 28, 28)) if "images" in name else np.arange(count) % 10
+        values = np.full((count, 28, 28), 7) if "images" in name else np.arange(count) % 10
         files[name] = gz(idx(values.astype(np.uint8)))
     monkeypatch.setattr(MNIST, "resources", [(name, md5(content)) for name, content in files.items()])
-    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/", "http://127.0.0.1:10/"])
-    return files
-
-
-def test_mnist_from_a_local_folder_or_archive(tmp_path: Path, small_mnist: dict[str, bytes]) -> None:
-    (tmp_path / "mnist.tar.gz").write_bytes(gz(tar(small_mnist, prefix="mnist/")))
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/", f"{server.url}/mnist/"])
+    server.answers |= {f"/mnist/{name}": body(content) for name, content in files.items()}
+    (tmp_path / "mnist.tar.gz").write_bytes(gz(tar(files, prefix="mnist/")))
     for layout in ("plain", "torchvision/MNIST/raw"):
         (tmp_path / layout).mkdir(parents=True)
-        for name, content in small_mnist.items():
+        for name, content in files.items():
             (tmp_path / layout / name).write_bytes(content)
-    for number, source in enumerate(("plain", "torchvision", "mnist.tar.gz")):
-        found = fetch_dataset("mnist", tmp_path / f"raw-{number}", str(tmp_path / source))
+    local = [str(tmp_path / name) for name in ("plain", "torchvision", "mnist.tar.gz")]
+    for number, source in enumerate([*local, f"{server.url}/mnist", None]):
+        found = fetch_dataset("mnist", tmp_path / f"raw-{number}", source)
         assert found.train_images.shape == (20, 28, 28, 1) and found.test_images.shape == (10, 28, 28, 1)
         assert found.train_images.dtype == np.uint8 and found.train_labels.dtype == np.int64
         assert found.train_labels.tolist() == [*range(10)] * 2 and found.class_names[7] == "seven"
-    name = min(small_mnist)
-    (tmp_path / "plain" / name).write_bytes(small_mnist[name] + b"x")
+    fetch_dataset("mnist", tmp_path / "raw-4", "http://127.0.0.1:9/")  # kept, verified, and not fetched again
+    name = min(files)
+    (tmp_path / "plain" / name).write_bytes(files[name] + b"x")
+    server.answers[f"/mnist/{name}"] = body(gz(b"something else"))
     assert f"{name} has md5" in refused(tmp_path / "raw", tmp_path / "plain", "mnist")
+    assert "the file has md5" in refused(tmp_path / "raw", None, "mnist")
     assert (tmp_path / "plain" / name).exists()
-    assert "no such file or folder" in refused(tmp_path / "raw", tmp_path / "gone", "mnist")
-
-
-def test_mnist_from_a_mirror_and_from_the_second_address(
-    tmp_path: Path, small_mnist: dict[str, bytes], server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.answers |= {f"/mnist/{name}": body(content) for name, content in small_mnist.items()}
-    first = fetch_dataset("mnist", tmp_path / "raw-1", f"{server.url}/mnist")
-    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/", f"{server.url}/mnist/"])
-    second = fetch_dataset("mnist", tmp_path / "raw-2", None)
-    assert first.train_images.tobytes() == second.train_images.tobytes()
-    server.answers[f"/mnist/{min(small_mnist)}"] = body(gz(b"something else"))
-    with pytest.raises(UserError, match="the file has md5"):
-        fetch_dataset("mnist", tmp_path / "raw-3", None)
-    assert not (tmp_path / "raw-3/mnist").exists()
-    fetch_dataset("mnist", tmp_path / "raw-2", "http://127.0.0.1:9/")  # kept, verified, and not fetched again

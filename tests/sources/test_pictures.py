@@ -1,7 +1,5 @@
 """Pictures of all kinds come out upright, square and opaque; what is no picture is named, never a traceback."""
 
-from __future__ import annotations
-
 import io
 import os
 import re
@@ -16,21 +14,20 @@ from helpers import damaged, fuzz, refusal, taken_or_named
 from hypothesis import strategies as st
 from PIL import Image
 
-from oneshot.common.errors import UserError
 from oneshot.sources import pictures
 from oneshot.sources.pictures import find_classes, find_pictures, read_picture
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
-def half_red(width: int = 64, height: int = 64) -> Image.Image:
+def half_red(width=64, height=64):
     """Left half red, right half blue."""
     image = Image.new("RGB", (width, height), BLUE)
     image.paste(RED, (0, 0, width // 2, height))
     return image
 
 
-def assert_half_red(values: np.ndarray) -> None:
+def assert_half_red(values):
     side = len(values)
     assert np.abs(values[:, : side // 2 - 1].astype(int) - RED).max() < 60
     assert np.abs(values[:, side // 2 + 1 :].astype(int) - BLUE).max() < 60
@@ -38,7 +35,7 @@ def assert_half_red(values: np.ndarray) -> None:
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff", "ppm"])
 @pytest.mark.parametrize("size", [(64, 64), (300, 200), (8, 8)])
-def test_any_format_and_size(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
+def test_any_format_and_size(tmp_path, suffix, size):
     half_red(*size).save(tmp_path / f"picture.{suffix}")
     found = read_picture(tmp_path / f"picture.{suffix}", 32)
     assert found.shape == (32, 32, 3) and found.dtype == np.uint8
@@ -53,7 +50,7 @@ TURNED_BACK = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", 
 
 
 @pytest.mark.parametrize("number", range(len(TURNED_BACK)))
-def test_turned_upright_as_exif_says(tmp_path: Path, number: int) -> None:
+def test_turned_upright_as_exif_says(tmp_path, number):
     """Each file holds its picture turned or mirrored in another way, and says so."""
     exif = Image.Exif()
     exif[0x0112] = number + 2
@@ -68,10 +65,12 @@ GREYS.append(Image.fromarray(np.full((40, 40), 128 * 257, np.uint16)))
 
 
 @pytest.mark.parametrize("image", GREYS, ids=lambda image: image.mode)
-def test_any_mode(tmp_path: Path, image: Image.Image) -> None:
+def test_any_mode(tmp_path, image):
     image.save(tmp_path / "picture.tiff")
     assert np.abs(read_picture(tmp_path / "picture.tiff", 16).astype(int) - 128).max() <= 3
     assert read_picture(tmp_path / "picture.tiff", 16, channels=1).shape == (16, 16, 1)
+    (tmp_path / "picture.pgm").write_bytes(b"P5 8 8 65535\n" + b"\x80\x80" * 64)  # 16 bits under a header of text
+    assert (read_picture(tmp_path / "picture.pgm", 8) == 128).all()
 
 
 @pytest.mark.parametrize(
@@ -83,25 +82,20 @@ def test_any_mode(tmp_path: Path, image: Image.Image) -> None:
     ],
     ids=["RGBA", "P", "I;16"],
 )
-def test_transparent_places_are_white(tmp_path: Path, image: Image.Image, transparency: bytes | int | None) -> None:
+def test_transparent_places_are_white(tmp_path, image, transparency):
     image.save(tmp_path / "picture.png", **({} if transparency is None else {"transparency": transparency}))
     assert read_picture(tmp_path / "picture.png", 8).min() == 255
 
 
 @pytest.mark.parametrize("values", [[0.0, 1.0], [0.2, np.nan], [0, 2**30]], ids=str)
-def test_numbers_whose_range_no_rule_tells_are_refused(tmp_path: Path, values: list[float]) -> None:
+def test_numbers_whose_range_no_rule_tells_are_refused(tmp_path, values):
     dtype = np.int32 if isinstance(values[0], int) else np.float32
     Image.fromarray(np.tile(np.array(values, dtype), (20, 10))).save(tmp_path / "odd.tiff")
-    with pytest.raises(UserError, match="odd.tiff: has numbers of 32 bits or fractions; save it with 8 or 16 bits"):
-        read_picture(tmp_path / "odd.tiff", 8)
+    told = "odd.tiff: has numbers of 32 bits or fractions; save it with 8 or 16 bits"
+    assert told in refusal(read_picture, tmp_path / "odd.tiff", 8)
 
 
-def test_greys_of_16_bits_in_a_text_header_are_read_alike(tmp_path: Path) -> None:
-    (tmp_path / "picture.pgm").write_bytes(b"P5 8 8 65535\n" + b"\x80\x80" * 64)
-    assert (read_picture(tmp_path / "picture.pgm", 8) == 128).all()
-
-
-def test_the_centre_is_kept(tmp_path: Path) -> None:
+def test_the_centre_is_kept(tmp_path):
     image = Image.new("RGB", (300, 100), BLUE)
     image.paste(RED, (100, 0, 200, 100))
     image.save(tmp_path / "picture.png")
@@ -121,29 +115,20 @@ def test_the_centre_is_kept(tmp_path: Path) -> None:
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 99, r".*\(HEIC or a film, none of PNG,"),
     ],
 )
-def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes, why: str) -> None:
+def test_what_is_no_picture_is_named(tmp_path, content, why):
     (tmp_path / "odd.png").write_bytes(content)
     assert re.search(f"odd.png: {why}", refusal(read_picture, tmp_path / "odd.png", 32))
 
 
-def test_a_missing_picture_and_a_folder_are_named(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    for name, why in (("gone.png", "not found"), ("", "not a file"), ("pipe.png", "not a file")):
-        with pytest.raises(UserError, match=f"{name}: {why}"):
-            read_picture(tmp_path / name, 32)
-
-
-def test_a_picture_too_large_to_decode_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_too_large_to_decode_is_refused_unread(tmp_path, monkeypatch):
     half_red(100, 100).save(tmp_path / "bomb.png")
     monkeypatch.setattr(pictures, "MOST_PIXELS", 9999)
-    with pytest.raises(UserError, match="bomb.png: 100 x 100 pixels"):
-        read_picture(tmp_path / "bomb.png", 32)
+    assert "bomb.png: 100 x 100 pixels" in refusal(read_picture, tmp_path / "bomb.png", 32)
     monkeypatch.setattr(pictures, "MOST_BYTES", 10)
-    with pytest.raises(UserError, match="bomb.png: has more than 10 bytes"):
-        read_picture(tmp_path / "bomb.png", 32)
+    assert "bomb.png: has more than 10 bytes" in refusal(read_picture, tmp_path / "bomb.png", 32)
 
 
-def test_many_large_pictures_take_little_more_memory_than_one(tmp_path: Path) -> None:
+def test_many_large_pictures_take_little_more_memory_than_one(tmp_path):
     """Small files that unpack to a gigabyte each, or fail when they nearly have, and a sound one at the end."""
     side = 8192
     Image.new("RGBA", (side, side), (200, 10, 10, 128)).save(tmp_path / "0.webp", lossless=True, method=0, quality=0)
@@ -168,19 +153,18 @@ def test_many_large_pictures_take_little_more_memory_than_one(tmp_path: Path) ->
     assert kinds.strip() == str([array, array, array, error, error, array, array])
 
 
-def test_reading_ends_in_time_and_out_of_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_ends_in_time_and_out_of_memory_is_said(tmp_path, monkeypatch):
     half_red().save(tmp_path / "slow.png")
-    with monkeypatch.context() as patch, pytest.raises(UserError, match="slow.png: takes too much time"):
+    with monkeypatch.context() as patch:
         patch.setattr(pictures, "MOST_SECONDS", -1)
-        read_picture(tmp_path / "slow.png", 8)
+        assert "slow.png: takes too much time" in refusal(read_picture, tmp_path / "slow.png", 8)
     monkeypatch.setattr(Image, "alpha_composite", lambda *_: bytearray(2**62))
     Image.new("LA", (9, 9)).save(tmp_path / "large.png")
-    with pytest.raises(UserError, match="large.png: out of memory"):
-        read_picture(tmp_path / "large.png", 8)
+    assert "large.png: out of memory" in refusal(read_picture, tmp_path / "large.png", 8)
 
 
 @fuzz(200, suffix=st.sampled_from(["png", "jpg", "gif", "bmp", "tiff", "webp", "ppm", "avif"]), data=st.data())
-def test_damaged_pictures_are_read_or_named(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
+def test_damaged_pictures_are_read_or_named(tmp_path, suffix, data):
     """Bytes of a good file changed, cut or added to, under any name: an array of the right shape, or one line."""
     half_red(20, 30).save(tmp_path / f"good.{suffix}")
     odd = tmp_path / f"odd.{data.draw(st.sampled_from(['png', 'jpg', 'tiff', 'webp', 'eps']))}"
@@ -189,7 +173,7 @@ def test_damaged_pictures_are_read_or_named(tmp_path: Path, suffix: str, data: s
     assert found is None or found.shape == (16, 16, 3)
 
 
-def test_pictures_are_found_in_order_below_a_folder_and_the_rest_is_told(tmp_path: Path, capsys) -> None:
+def test_pictures_are_found_in_order_below_a_folder_and_the_rest_is_told(tmp_path, capsys):
     for name in (
         "b/2.JPG", "b/1.png", "a.webp", ".hidden/3.png", "b/.4.png", "notes.txt", "b/Thumbs.db", "b/film.mpg",
         "drawing.eps", "b/phone.heic", "a\x1b[2J.txt",

@@ -6,7 +6,6 @@ import torch
 from helpers import tiny_learner, tiny_params
 
 from oneshot.data.sampling import Batch
-from oneshot.model.losses import Targets
 
 CLASSES = np.array([3, 0, 2])
 BATCH = Batch(np.array([36, 37, 0, 1, 24, 25]), np.array([3, 3, 0, 0, 2, 2]))
@@ -18,8 +17,8 @@ def test_loss_is_the_sum_of_the_losses(triplet, softmax):
     learner = tiny_learner(tiny_params(changes))
     found = learner.loss(learner.inputs(BATCH, CLASSES, np.random.default_rng(0)))
     vectors = learner.network(learner.store.batch(BATCH.images))
-    targets = Targets(torch.tensor([0, 0, 1, 1, 2, 2]), torch.from_numpy(CLASSES), 3)
-    expected = sum(loss(vectors, targets) for loss in learner.losses)
+    targets = torch.tensor([0, 0, 1, 1, 2, 2]), torch.from_numpy(CLASSES), 3
+    expected = sum(loss(vectors, *targets) for loss in learner.losses)
     assert len(learner.losses) == (triplet > 0) + (softmax > 0)
     assert len(learner.weights()) == len(list(learner.network.parameters())) + (softmax > 0)  # its proxies learn, too
     torch.testing.assert_close(found, expected)

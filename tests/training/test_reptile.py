@@ -4,11 +4,12 @@ import copy
 
 import pytest
 import torch
-from helpers import tiny_learner, tiny_params
+from helpers import ROOT, tiny_learner, tiny_params
 
 from oneshot.data.sampling import random_stream
 from oneshot.hardware import distributed
 from oneshot.model.network import batch_norms
+from oneshot.record.runs import read_overrides
 from oneshot.training.reptile import ReptileTraining
 from oneshot.training.weights import optimizer_state
 
@@ -98,25 +99,12 @@ def test_the_order_of_tasks_does_not_matter(monkeypatch, optimizer):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
-REFERENCE = {
-    "reptile.task_classes": 1,
-    "reptile.inner_optimizer": "adam",
-    "reptile.inner_learning_rate": 0.001,
-    "reptile.inner_momentum": 0.9,
-    "reptile.inner_state": "keep",
-    "reptile.batch_norm": "interpolate",
-    "loss.mining": "random",
-    "loss.soft_scale": 0.0,
-    "loss.softmax_weight": 0.0,
-    "batch.forward_passes": "separate",
-    "batch.augmentation": "none",
-    "meta_step": 0.01,
-}
-
-
 def test_the_reference_is_reached_by_parameters():
     """One class against the rest, Adam with its momentum kept, three forward passes, statistics interpolated."""
-    learner = tiny_learner(tiny_params(REFERENCE))
+    reference = read_overrides(ROOT / "configs/reference.yaml", [])
+    sizes = ("dataset", "image_budget", "split.", "network.", "batch.size", "reptile.inner_steps")
+    params = tiny_params({name: value for name, value in reference.items() if not name.startswith(sizes)})
+    learner = tiny_learner(params)
     before = weights_of(learner)
     assert torch.isfinite(ReptileTraining(learner.params, learner).step(0))
     assert all(not torch.equal(a, b) for a, b in zip(before, weights_of(learner), strict=True) if a.ndim == 4)

@@ -52,8 +52,7 @@ AnyParams = TypeVar("AnyParams", bound=StageParams)
 
 def load_params(model: type[AnyParams], path: str | Path = "params.yaml") -> AnyParams:
     """What `model` names of a file of parameters; a UserError has the full name, the value and what is allowed."""
-    params: AnyParams = read_yaml(path, model)
-    return params
+    return read_yaml(path, model)
 
 
 def changed(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,12 +48,10 @@ def channel_statistics(images: np.ndarray, rows: np.ndarray) -> tuple[list[float
     for part in np.split(rows, range(1000, len(rows), 1000)):
         for count, channel in zip(counts, np.moveaxis(images[part], 3, 0), strict=True):
             count += np.bincount(channel.ravel(), minlength=256)
-    values = np.arange(256)
-    means = [float((values * count).sum() / count.sum()) for count in counts]
-    variances = [
-        float((values**2 * count).sum() / count.sum()) - mean**2 for mean, count in zip(means, counts, strict=True)
-    ]
-    return means, [max(variance, 1.0) ** 0.5 for variance in variances]  # a constant channel divides by 1
+    values, total = np.arange(256), counts.sum(axis=1)
+    means, squares = ((counts @ values**power / total).tolist() for power in (1, 2))
+    # A constant channel divides by 1.
+    return means, [max(square - mean**2, 1.0) ** 0.5 for mean, square in zip(means, squares, strict=True)]
 
 
 def load_array(path: Path) -> np.ndarray:

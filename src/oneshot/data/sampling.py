@@ -138,10 +138,6 @@ class ClassPool:
             batches.append(Batch(np.concatenate([*pairs, others]), np.concatenate([anchor, anchor, negative])))
         return batches
 
-    def mixed_batch(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        """`size` images of all classes (size,), drawn uniformly."""
-        return rng.choice(self.every, size)
-
 
 def _cycle(rng: np.random.Generator, images: np.ndarray, count: int) -> np.ndarray:
     """`count` images in random order, none again before all came once."""

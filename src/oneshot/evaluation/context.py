@@ -120,8 +120,7 @@ class Context:
 
     def supports(self, label: int) -> np.ndarray:
         """Rows of the training images that a class may give as supports."""
-        split = self.split
-        return split.training[label] if label in split.training else split.support[label]
+        return (self.split.training | self.split.support)[label]
 
     def adapted_to_class(self, label: int, shots: int | None, draw: int) -> tuple[Embed, np.ndarray]:
         """Adapted on `shots` images of a class (None: all), against all other seen classes; the rows of the former."""

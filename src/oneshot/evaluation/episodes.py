@@ -115,8 +115,7 @@ def episode_accuracy(prototypes: Tensor, queries: Tensor, query_classes: Labels)
     cosines = similarities(on_grid(queries), on_grid(prototypes.flatten(0, 1))).view(-1, episodes, classes)
     nearest = cosines == cosines.amax(dim=-1, keepdim=True)
     right = nearest.gather(-1, targets.view(-1, 1, 1).expand(-1, episodes, 1)).squeeze(-1)
-    shares: list[float] = (right.double() / nearest.sum(dim=-1)).mean(dim=0).tolist()
-    return shares
+    return (right.double() / nearest.sum(dim=-1)).mean(dim=0).tolist()
 
 
 def estimate(figures: ArrayLike) -> Estimate:

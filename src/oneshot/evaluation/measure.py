@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from oneshot.evaluation.adapted import Figures, measure_adapted, measure_adapted_seen
+from oneshot.evaluation.adapted import Figures, Outcome, measure_adapted, measure_adapted_seen
 from oneshot.evaluation.calibration import Calibration, roc_table
 from oneshot.evaluation.context import Classes, Context
 from oneshot.evaluation.episodes import HEADLINE_SHOTS, few_shot_accuracy, sampled_episodes, shot_name
-from oneshot.evaluation.metrics import Verification, measure, pair_similarities, triplet_accuracy
+from oneshot.evaluation.metrics import Verification, measure, pair_similarities
 from oneshot.evaluation.near_duplicates import near_duplicates
 from oneshot.evaluation.open_set import open_set
 
@@ -90,13 +90,13 @@ def _without_near_duplicates(context: Context, groups: list[Classes], threshold:
 def _per_class(context: Context, group: Classes, threshold: float) -> list[Figures]:
     """The table that the reference prints: a row for each class, negatives among the group's classes."""
     table = []
-    for label, triplets in triplet_accuracy(group.embeddings, group.labels).items():
-        mine, rest = (group.embeddings[side] for side in (group.labels == label, group.labels != label))
-        pairs = Verification(*pair_similarities(mine, np.zeros(len(mine), dtype=np.int64), rest))
+    for label in group.labels_once:
+        mine = group.labels == label
+        outcome = Outcome(group.embeddings[mine], group.embeddings[~mine])
         figures = {
-            "triplet_accuracy": triplets,
-            "binary_accuracy": pairs.binary_accuracy(threshold),
-            "binary_accuracy_own_threshold": pairs.best()[0],
+            "triplet_accuracy": outcome.triplet_accuracy,
+            "binary_accuracy": outcome.pairs.binary_accuracy(threshold),
+            "binary_accuracy_own_threshold": outcome.pairs.best()[0],
         }
         table.append({"class": context.names[label]} | {key: round(value, 6) for key, value in figures.items()})
     return table

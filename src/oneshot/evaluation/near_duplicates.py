@@ -27,8 +27,6 @@ def near_duplicates(
         (N,) of bool.
     """
     found = np.zeros(len(images), dtype=np.bool_)
-    if not len(images):
-        return found
     # The mean over a square, times its side, is at most as long as the square (Cauchy-Schwarz): small versions differ
     # at most as much as the images do, and find every candidate.
     ours = torch.cat([_small(images), _small(images[:, :, ::-1])])

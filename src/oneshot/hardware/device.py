@@ -6,8 +6,7 @@ import ctypes
 import os
 import platform
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +19,6 @@ from pydantic import Field
 from oneshot.common.errors import UserError
 from oneshot.common.params import Group, Int
 from oneshot.hardware import distributed
-
-if sys.platform == "linux":
-    import resource
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h; `man mallopt` says what they mean
 
@@ -42,11 +38,9 @@ class Compute:
     device: torch.device
     bf16: bool
 
-    @contextmanager
-    def forward_precision(self) -> Iterator[None]:
+    def forward_precision(self) -> torch.autocast:
         """Forward passes inside run in bfloat16 where `bf16` says so; weights and losses stay float32."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            yield
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
 
 def set_up(params: HardwareParams) -> Compute:
@@ -93,6 +87,8 @@ def keep_freed_memory() -> None:
 def _limit_memory() -> None:
     """Let Linux refuse memory that is not there, which ends in a line, rather than grant it and kill who uses it."""
     if sys.platform == "linux":
+        import resource
+
         most = psutil.Process().memory_info().data + psutil.virtual_memory().available + psutil.swap_memory().free
         _, allowed = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (most if allowed < 0 else min(most, allowed), allowed))

@@ -17,18 +17,16 @@ Tta = Literal["none", "flip", "flip_shift", "flip_shift_zoom"]
 
 
 @torch.no_grad()
-def embed(network: SiameseNetwork, images: Tensor, tta: str = "none", batch: int | None = None) -> Tensor:
+def embed(network: SiameseNetwork, images: Tensor, tta: str = "none") -> Tensor:
     """Embed images (N, C, H, W) of uint8 in evaluation mode, as float32 unit vectors (N, D) on the CPU.
 
     Args:
         tta: test-time augmentation, a name in `Tta`. The normalised mean of the embeddings of all its views is taken.
     """
     network.eval()
-    vectors = []
     # A core's cache holds what 100 images become, which saves a fifth of the time; other devices want more at once.
-    for chunk in images.split(batch or (100 if images.device.type == "cpu" else 1000)):
-        vectors.append(embed_views(network, chunk, tta).cpu())
-    return torch.cat(vectors)
+    chunks = images.split(100 if images.device.type == "cpu" else 1000)
+    return torch.cat([embed_views(network, chunk, tta).cpu() for chunk in chunks])
 
 
 def embed_views(network: nn.Module, images: Tensor, tta: str) -> Tensor:
@@ -44,13 +42,11 @@ def _views(images: Tensor, tta: str) -> Iterator[Tensor]:
     corners = (0, 2 * reach)
     padded = F.pad(images, [reach] * 4)
     shifts = [(reach, reach)] + ([(down, right) for down in corners for right in corners] if "shift" in tta else [])
-    for down, right in shifts:
-        view = padded[:, :, down : down + height, right : right + width]
+    views = [padded[:, :, down : down + height, right : right + width] for down, right in shifts]
+    if "zoom" in tta:
+        larger = (height + height // 4, width + width // 4)
+        views.append(F.interpolate(images.float(), larger, mode="bicubic", antialias=True))
+    for view in views:
         yield view
         if "flip" in tta:
             yield view.flip(3)
-    if "zoom" in tta:
-        larger = (height + height // 4, width + width // 4)
-        view = F.interpolate(images.float(), larger, mode="bicubic", antialias=True)
-        yield view
-        yield view.flip(3)

@@ -7,7 +7,7 @@ it has any; `make_losses` lists those that the parameters ask for, and their sum
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import torch
@@ -36,25 +36,14 @@ class LossParams(Group):
             yield "triplet_weight", "must be above 0 where loss.softmax_weight is 0: nothing else is learnt"
 
 
-@dataclass(frozen=True)
-class Targets:
-    """What a batch's embeddings are to be told apart by.
-
-    Args:
-        labels: (B,) int64, the class of each image as a position in `classes`.
-        classes: (N,) int64, the classes of the task as rows of the proxies.
-        in_batch: how many classes a batch for mining holds, class after class with equally many images each.
-    """
-
-    labels: Tensor
-    classes: Tensor
-    in_batch: int
-
-
 def make_losses(params: LossParams, classes: int, dimensions: int) -> nn.ModuleList:
     """The losses with a weight above 0, for so many seen classes and dimensions of embeddings.
 
-    Each is called with embeddings (B, D) and their `Targets`, on one device; it returns a scalar.
+    Each is called with these, the tensors on one device, and returns a scalar:
+        embeddings: (B, D).
+        labels: (B,) int64, the class of each image as a position in `classes`.
+        classes: (N,) int64, the classes of the task as rows of the proxies.
+        in_batch: how many classes a batch for mining holds, class after class with equally many images each.
     """
     losses = nn.ModuleList()
     if params.triplet_weight:
@@ -71,12 +60,22 @@ class TripletLoss(nn.Module):
         super().__init__()
         self.params = params
 
-    def forward(self, embeddings: Tensor, targets: Targets) -> Tensor:
-        """See `make_losses`. The batch is laid out as `sampling.Batch` says for the way of mining."""
+    def forward(self, embeddings: Tensor, labels: Tensor, classes: Tensor, in_batch: int) -> Tensor:
+        """See `make_losses`; random triplets are laid out as `sampling.Batch` says.
+
+        `all` is the mean over every triplet of the batch ('batch all', Hermans et al. 2017, eq. 6); `hard` takes for
+        each anchor its farthest positive and nearest negative alone ('batch hard', eq. 5).
+        """
         p = self.params
         if p.mining == "random":
             return p.triplet_weight * random_triplet_loss(embeddings, p.soft_scale)
-        return p.triplet_weight * batch_triplet_loss(embeddings, targets.in_batch, p.soft_scale, p.mining == "hard")
+        positive_index, negative_index = _pairs(in_batch, len(embeddings) // in_batch, embeddings.device)
+        similarities = (embeddings @ embeddings.T).flatten()
+        positives = similarities[positive_index]  # (B, K - 1)
+        negatives = similarities[negative_index]  # (B, B - K)
+        hard = p.mining == "hard"
+        gap = negatives.amax(1) - positives.amin(1) if hard else negatives[:, None] - positives[..., None]
+        return p.triplet_weight * triplet_penalty(gap, p.soft_scale).mean()
 
 
 class SoftmaxLoss(nn.Module):
@@ -90,11 +89,10 @@ class SoftmaxLoss(nn.Module):
         self.params = params
         self.proxies = nn.Parameter(torch.randn(classes, dimensions))
 
-    def forward(self, embeddings: Tensor, targets: Targets) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor, classes: Tensor, in_batch: int) -> Tensor:
         """See `make_losses`."""
         p = self.params
-        proxies = self.proxies[targets.classes]
-        return p.softmax_weight * normalized_softmax(embeddings, targets.labels, proxies, p.softmax_scale)
+        return p.softmax_weight * normalized_softmax(embeddings, labels, self.proxies[classes], p.softmax_scale)
 
 
 def triplet_penalty(similarity_gap: Tensor, soft_scale: float) -> Tensor:
@@ -115,22 +113,6 @@ def random_triplet_loss(embeddings: Tensor, soft_scale: float) -> Tensor:
     return triplet_penalty(gap, soft_scale).mean()
 
 
-def batch_triplet_loss(embeddings: Tensor, classes: int, soft_scale: float, hardest: bool) -> Tensor:
-    """Triplets mined in a batch of `classes` classes with equally many images each, class after class.
-
-    Args:
-        embeddings: (classes * K, D), K >= 2.
-        hardest: for each anchor only its farthest positive and nearest negative ('batch hard', Hermans
-            et al. 2017, eq. 5); else the mean over every triplet of the batch ('batch all', eq. 6).
-    """
-    positive_index, negative_index = _pairs(classes, len(embeddings) // classes, embeddings.device)
-    similarities = (embeddings @ embeddings.T).flatten()
-    positives = similarities[positive_index]  # (B, K - 1)
-    negatives = similarities[negative_index]  # (B, B - K)
-    gap = negatives.amax(1) - positives.amin(1) if hardest else negatives[:, None] - positives[..., None]
-    return triplet_penalty(gap, soft_scale).mean()
-
-
 def normalized_softmax(embeddings: Tensor, labels: Tensor, proxies: Tensor, scale: float) -> Tensor:
     """Softmax cross-entropy over cosines to one proxy a class; a scalar.
 
@@ -143,17 +125,12 @@ def normalized_softmax(embeddings: Tensor, labels: Tensor, proxies: Tensor, scal
     return F.cross_entropy(scale * embeddings @ F.normalize(proxies, dim=1).T, labels)
 
 
-_PAIRS: dict[tuple[int, int, torch.device], tuple[Tensor, Tensor]] = {}
-
-
+@cache  # the same for every batch
 def _pairs(classes: int, per_class: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Where each anchor's positives (B, K-1) and negatives (B, B-K) stand in the flattened (B, B) similarities."""
-    key = (classes, per_class, device)
-    if key not in _PAIRS:  # the same for every batch: computed once
-        size = classes * per_class
-        row = torch.arange(size)
-        same = row[:, None] // per_class == row // per_class
-        index = row[:, None] * size + row
-        positives = index[same & ~torch.eye(size, dtype=torch.bool)].view(size, per_class - 1)
-        _PAIRS[key] = positives.to(device), index[~same].view(size, size - per_class).to(device)
-    return _PAIRS[key]
+    size = classes * per_class
+    row = torch.arange(size)
+    same = row[:, None] // per_class == row // per_class
+    index = row[:, None] * size + row
+    positives = index[same & ~torch.eye(size, dtype=torch.bool)].view(size, per_class - 1)
+    return positives.to(device), index[~same].view(size, size - per_class).to(device)

@@ -41,7 +41,7 @@ def save_model(path: str | Path, network: SiameseNetwork, about: dict[str, Any],
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     if half:
         state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    save_tensors(path, state, {"network": network.config, **about})
+    save_tensors(path, state, {"network": network.config.model_dump(exclude_defaults=True), **about})
 
 
 def load_model(
@@ -49,13 +49,13 @@ def load_model(
 ) -> tuple[SiameseNetwork, dict[str, Any]]:
     """Read what `save_model` wrote, where it says of itself what `schema` asks for; else raises a UserError."""
     with open_tensors(path, schema, "model", TODO) as (file, about):
-        config = about.pop("network")
-        if len(config["mean"]) != len(config["std"]) or len(config["mean"]) == 2:
+        config = NetworkConfig(**about.pop("network"))
+        if len(config.mean) != len(config.std) or len(config.mean) == 2:
             raise ValueError("network.mean and network.std: must be of 1 or 3 channels")
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         # The second convolutions of all members alone have so many weights: the file must hold them before memory does.
-        least = 9 * config["blocks"] * sum(width**2 for width in config["widths"]) * config.get("members", 1)
-        network = SiameseNetwork(**config) if least <= sum(map(math.prod, shapes.values())) else None
+        least = 9 * config.blocks * sum(width**2 for width in config.widths) * config.members
+        network = SiameseNetwork(config) if least <= sum(map(math.prod, shapes.values())) else None
         if not network or shapes != {name: list(tensor.shape) for name, tensor in network.state_dict().items()}:
             raise ValueError("its tensors are not those of its network")
         state = {name: file.get_tensor(name) for name in shapes}

@@ -40,11 +40,14 @@ class NetworkParams(NetworkShape):
 
 
 class NetworkConfig(NetworkShape):
-    """All that a `SiameseNetwork` is made from, beside its weights."""
+    """All that a `SiameseNetwork` is made from, beside its weights.
 
-    members: Members = 1
+    `mean`, `std` are of the training images, one value a channel, in units of 0..255; `members`: networks in all.
+    """
+
     mean: Annotated[list[Float], Field(min_length=1, max_length=3)]
     std: Annotated[list[Positive], Field(min_length=1, max_length=3)]
+    members: Members = 1
 
 
 class SiameseNetwork(nn.Module):
@@ -55,52 +58,28 @@ class SiameseNetwork(nn.Module):
 
     An ensemble is such a network and `others` like it: their vectors stand side by side, so that its similarity is the
     mean of theirs.
-
-    Args:
-        stem, widths, blocks, first_stride: of `ResNet`.
-        embedding_norm: whether there is a batch norm between the features and the embedding.
-        mean, std: of the training images, one value a channel, in units of 0..255.
-        members: networks in all.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self,
-        stem: int,
-        widths: Sequence[int],
-        blocks: int,
-        first_stride: int,
-        embedding_norm: bool,
-        mean: Sequence[float],
-        std: Sequence[float],
-        members: int = 1,
-    ) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {
-            "stem": stem,
-            "widths": list(widths),
-            "blocks": blocks,
-            "first_stride": first_stride,
-            "embedding_norm": embedding_norm,
-            "mean": list(mean),
-            "std": list(std),
-        }
-        self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1), persistent=False)
-        self.backbone = ResNet(len(mean), stem, widths, blocks, first_stride)
+        self.config = config.model_copy(update={"members": 1})
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(1, -1, 1, 1), persistent=False)
+        self.backbone = ResNet(len(config.mean), config.stem, config.widths, config.blocks, config.first_stride)
         self.dimensions = self.backbone.features
-        self.embedding_norm = nn.BatchNorm1d(self.dimensions) if embedding_norm else nn.Identity()
+        self.embedding_norm = nn.BatchNorm1d(self.dimensions) if config.embedding_norm else nn.Identity()
         self.others = nn.ModuleList()
-        self.put_beside([SiameseNetwork(**self.config) for _ in range(members - 1)])
+        self.put_beside([SiameseNetwork(self.config) for _ in range(config.members - 1)])
 
     def put_beside(self, others: Sequence[SiameseNetwork]) -> None:
         """Make this network and `others`, of its shape, an ensemble, in place."""
         if others:
             self.others.extend(others)
             self.dimensions += sum(other.dimensions for other in others)
-            self.config["members"] = 1 + len(self.others)
+            self.config = self.config.model_copy(update={"members": 1 + len(self.others)})
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images (B, C, H, W) of uint8 or float32, 0..255, as float32 unit vectors (B, dimensions)."""
@@ -112,8 +91,9 @@ class SiameseNetwork(nn.Module):
 
 
 def new_network(params: NetworkParams, mean: Sequence[float], std: Sequence[float]) -> SiameseNetwork:
-    """A network as `params` describes it, with random weights. `mean`, `std`: as for `SiameseNetwork`."""
-    return SiameseNetwork(**params.model_dump(exclude={"start_from"}), mean=mean, std=std)
+    """A network as `params` describes it, with random weights. `mean`, `std`: as for `NetworkConfig`."""
+    shape = params.model_dump(exclude={"start_from"})
+    return SiameseNetwork(NetworkConfig(**shape, mean=list(mean), std=list(std)))
 
 
 def batch_norms(network: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:

@@ -8,8 +8,9 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,10 +62,7 @@ def parser() -> argparse.ArgumentParser:
     options: dict[str, dict[str, Any]] = {
         "first": {"metavar": "PICTURE"},
         "second": {"metavar": "PICTURE"},
-        "folder": {
-            "metavar": "FOLDER",
-            "help": "with a folder of pictures for each class; of enroll, or a picture for each",
-        },
+        "folder": {"metavar": "FOLDER", "help": "with a folder of pictures for each class; enroll: or a picture each"},
         "pictures": {"metavar": "PICTURE", "nargs": "+", "help": "a file, a folder, or a pattern in quotes"},
         "--model": {"default": "meta", "help": "classic, meta, or the path of a model file (default: meta)"},
         "--gallery": {"metavar": "FILE", "default": "gallery.safetensors", "help": "default: gallery.safetensors"},
@@ -78,11 +76,7 @@ def parser() -> argparse.ArgumentParser:
         "--rename": {"metavar": ("OLD", "NEW"), "nargs": 2, "help": "a class"},
         "--threshold": {"metavar": "T", "help": "in place of the network's: -1..1, or a file of `oneshot calibrate`"},
         "--false-alarms": {"metavar": "RATE", "type": float, "help": "wished share of strangers that are named, 0..1"},
-        "--fpr": {
-            "metavar": "RATE",
-            "type": float,
-            "help": "wished rate of false positives (default: of least errors)",
-        },
+        "--fpr": {"metavar": "RATE", "type": float, "help": "wished rate of false positives (default: least errors)"},
         "--plot": {"metavar": "FILE", "help": "draw the ROC curve: a new .svg or .png"},
     }
     top = Parser("oneshot", description=ABOUT, epilog=CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,9 +87,9 @@ def parser() -> argparse.ArgumentParser:
         ("gallery", run_gallery, "list enrolled classes, remove or rename some", "--gallery --remove --rename --json"),
         ("classify", run_classify, "name what pictures show, of the enrolled classes",
          "pictures --gallery --threshold --false-alarms --json"),
-        ("evaluate", _measuring("run_evaluate"), "measure a network on pictures of one's own",
+        ("evaluate", partial(run_measured, "run_evaluate"), "measure a network on pictures of one's own",
          "folder --threshold --json"),
-        ("calibrate", _measuring("run_calibrate"), "find the threshold that suits pictures of one's own",
+        ("calibrate", partial(run_measured, "run_calibrate"), "find the threshold that suits pictures of one's own",
          "folder --fpr --output --plot"),
         ("embed", run_embed, "write the vectors of pictures as npy, their paths beside them", "pictures --output"),
         ("export", run_export, "write a network in ONNX, which runs without PyTorch", "--onnx"),
@@ -243,16 +237,11 @@ def in_folder(recognizer: Recognizer, folder: str) -> tuple[list[str], list[str]
     return list(classes.values()), [classes[path] for path in paths], vectors
 
 
-def _measuring(name: str) -> Callable[[argparse.Namespace], int]:
+def run_measured(name: str, options: argparse.Namespace) -> int:
     """A command of `measured`, which loads scipy: the others do without."""
+    from oneshot.recognizer import measured
 
-    def run(options: argparse.Namespace) -> int:
-        from oneshot.recognizer import measured
-
-        code: int = getattr(measured, name)(options)
-        return code
-
-    return run
+    return getattr(measured, name)(options)
 
 
 def _embedded(recognizer: Recognizer, paths: Sequence[Path]) -> tuple[list[Path], np.ndarray, int]:

@@ -24,14 +24,7 @@ from oneshot.common.errors import UserError, printable
 from oneshot.common.files import new_file, read_json, write_bytes, write_json
 from oneshot.evaluation import episodes
 from oneshot.evaluation.calibration import Calibration, calibrate, roc_table
-from oneshot.evaluation.metrics import (
-    BLOCK,
-    Verification,
-    on_grid,
-    pair_similarities,
-    similarities,
-    triplet_accuracy,
-)
+from oneshot.evaluation.metrics import BLOCK, Verification, on_grid, pair_similarities, similarities, triplet_accuracy
 from oneshot.recognizer import cli
 from oneshot.recognizer.recognizer import CALIBRATE, OwnThreshold, Recognizer
 

@@ -32,7 +32,7 @@ def changes(record: Record, kind: str) -> str:
         if name.startswith(beginnings):
             figures = [headlines(study[method])[key] for method in methods for key in ("triplet", "one_shot")]
             changed = [f"`{change}`" for change in _changed(record, name)]
-            rows.append([", ".join(changed) or "nothing", study["why"], *map(percent, figures)])
+            rows.append([", ".join(changed) or "nothing", record.lines[name]["why"], *map(percent, figures)])
     heading = [f"{method}, {words}" for method in methods for words in ("triplet", "one-shot")]
     return table(["changed", "why", *heading], rows)
 

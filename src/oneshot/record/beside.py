@@ -60,7 +60,7 @@ def beside(record: Record, kind: str) -> str:
     there = [name for name in others if name in record.done]
     if not there:
         raise NotRun("make studies")
-    runs = [record.default if name == "default" else _line(record, name) for name in (first, *there)]
+    runs = [record.default if name == "default" else line(record, name) for name in (first, *there)]
     columns = [(run, method) for run in runs for method in METHODS]
     figures = [headlines(run[method]) | flat(run[method]) for run, method in columns]
     rows = []
@@ -82,7 +82,7 @@ def beside(record: Record, kind: str) -> str:
 def cifar_fs(record: Record) -> str:
     """5-way accuracy on CIFAR-FS beside published figures, from the lowest to the highest."""
     rows = [[name, f"{one:.1f}", f"{five:.1f}"] for name, (one, five) in record.published["cifar_fs"].items()]
-    _line(record, "cifar_fs")
+    line(record, "cifar_fs")
     for name, words in CIFAR_FS.items():
         for method in METHODS if name in record.done else ():
             sampled = record.done[name][method]["unseen"]["sampled_episodes"]
@@ -91,7 +91,7 @@ def cifar_fs(record: Record) -> str:
     return table(["", "1-shot", "5-shot"], sorted(rows, key=lambda row: float(row[1].split()[0])))
 
 
-def _line(record: Record, name: str) -> Study:
+def line(record: Record, name: str) -> Study:
     if name not in record.done:
         raise NotRun(f"python scripts/run_studies.py {name}")
     return record.done[name]

@@ -35,11 +35,10 @@ def draw(record: Record, path: Path) -> None:
     Raises:
         NotRun: no such line has figures.
     """
-    changes = {name: record.changes(name) for name in record.done}
     costs = {  # of an image
-        name: operations(record.defaults | changed) / PETA
-        for name, changed in changes.items()
-        if changed.get("split.unseen") == "cifar_fs"
+        name: operations(record.defaults | study["parameters"]) / PETA
+        for name, study in record.done.items()
+        if study["parameters"].get("split.unseen") == "cifar_fs"
     }
     if not costs:
         raise NotRun("make studies")

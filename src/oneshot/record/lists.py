@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import ast
-from pathlib import Path
+import re
 from typing import Any
 
 from oneshot.common.files import read_json, read_table
@@ -35,7 +34,8 @@ def metric_keys(record: Record) -> str:
 def code_map(record: Record) -> str:
     """Packages and folders, and what each is for."""
     source = record.root / "src/oneshot"
-    about = {file.parent: _docstring(file) for file in [source / "__init__.py", *sorted(source.glob("*/__init__.py"))]}
+    packages = [source / "__init__.py", *sorted(source.glob("*/__init__.py"))]
+    about = {file.parent: file.read_text(encoding="utf-8").split('"""')[1].split("\n")[0] for file in packages}
     rows = []
     for folder, words in (about | {record.root / name: words for name, words in FOLDERS.items()}).items():
         name = folder.relative_to(record.root).as_posix()
@@ -69,7 +69,8 @@ def command_line(record: Record) -> str:
     rows = []
     (commands,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
     for name, command in commands.choices.items():
-        arguments = " ".join(command.format_usage().replace("usage: ", "").replace("[-h] ", "").split())
+        usage = re.sub(r"\x1b\[[\d;]*m", "", command.format_usage())  # Python 3.14 colours it in a terminal
+        arguments = " ".join(usage.replace("usage: ", "").replace("[-h] ", "").split())
         rows.append([f"`{name}`", f"`{arguments}`", str(command.description)])
     return table(["command", "usage", "what it does"], rows)
 
@@ -91,10 +92,4 @@ def _tally(record: Record, part: str) -> dict[str, Any]:
     file = record.root / "docs/torture.json"
     if not file.exists() or part not in (tally := read_json(file, dict[str, dict[str, Any]])):
         raise NotRun("make torture")
-    found: dict[str, Any] = tally[part]
-    return found
-
-
-def _docstring(path: Path) -> str:
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return text.split("\n")[0]
+    return tally[part]

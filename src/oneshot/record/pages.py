@@ -16,10 +16,6 @@ from oneshot.common.files import write_text
 from oneshot.record import ablations, beside, cost, folds, front, lists, questions, speed, tables
 from oneshot.record.studies import NotRun, Record
 
-PAGES = (
-    "README.md",
-    *(f"docs/{name}.md" for name in ("experiments", "speed", "trust", "metrics", "code", "use", "regimes")),
-)
 PICTURES = {"docs/ablations.svg": ablations.draw, "docs/cost.svg": cost.draw, "docs/folds.svg": folds.draw}
 NAMED_ALIKE: tuple[Callable[[Record], str], ...] = (
     front.headline, front.verify, beside.missing, beside.cifar_fs, ablations.luck,
@@ -48,11 +44,11 @@ def write_pages(root: Path) -> list[str]:
         The names of the pages that changed.
     """
     record, changed = Record(root), []
-    for name in PAGES:
-        old = (root / name).read_text(encoding="utf-8")
+    for path in (root / "README.md", *sorted(root.glob("docs/*.md"))):
+        old, name = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
         new = filled(old, name, record)
         if new != old:
-            write_text(root / name, new)
+            write_text(path, new)
             changed.append(name)
     for name, draw in PICTURES.items():
         with contextlib.suppress(NotRun):  # the page says so

@@ -25,24 +25,6 @@ class Question(TypedDict):
     script: str
 
 
-class Row(TypedDict):
-    """A figure of both arms, one value a pair."""
-
-    what: str
-    first: list[float]
-    second: list[float]
-
-
-class Answer(TypedDict):
-    """A file studies/NAME.json; its first figure decides."""
-
-    first: str
-    second: str
-    pairs: list[str]
-    figures: list[Row]
-    about: dict[str, Any]
-
-
 def questions(record: Record) -> str:
     """Each question, what was fixed before its runs, the outcome and a table."""
     asked = read_yaml(record.root / "studies/questions.yaml", dict[str, Question])
@@ -54,7 +36,7 @@ def questions(record: Record) -> str:
         if not file.exists():
             parts.append(f"Not run yet: `python {question['script']}` does.")
             continue
-        answer = read_json(file, Answer)
+        answer = read_json(file, dict[str, Any])  # by `write_answer` in regimes/_question.py
         sure = 1 - 0.05 / len(asked)
         parts += [f"**{outcome(answer, sure)}**", _figures(answer, sure), *filter(None, [answer["about"].get("note")])]
     return "\n\n".join(parts)
@@ -77,7 +59,7 @@ def papers_reptile(record: Record) -> str:
     return table(["5-way, in %", f"here, {found['outer_steps']:,} outer steps", "paper, 100,000 outer steps"], rows)
 
 
-def outcome(answer: Answer, sure: float) -> str:
+def outcome(answer: dict[str, Any], sure: float) -> str:
     """What the first figure says: the difference, its interval over pairs, and what that is called."""
     decides = answer["figures"][0]
     gap, half = interval(np.subtract(decides["second"], decides["first"]), sure)
@@ -89,7 +71,7 @@ def outcome(answer: Answer, sure: float) -> str:
     return f"{called}: {percent(gap)} ± {percent(half)} points over {len(answer['pairs'])} pairs."
 
 
-def _figures(answer: Answer, sure: float) -> str:
+def _figures(answer: dict[str, Any], sure: float) -> str:
     rows = []
     for row in answer["figures"][:ROWS]:
         first, second = np.array(row["first"]), np.array(row["second"])

@@ -74,8 +74,10 @@ def page(record: Record) -> str:
 def _state(root: Path) -> str:
     """Which run the page shows, and whether its parameters and figures are those of the commit."""
     command = ["git", "status", "--porcelain", "--", "params.yaml", "metrics", "plots"]
-    changed = subprocess.run(command, cwd=root, capture_output=True, text=True).stdout.split("\n")[:-1]
-    what = f"changed since the commit: {', '.join(f'`{line[3:]}`' for line in changed)}" if changed else "as committed"
+    found = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    changed = [f"`{line[3:]}`" for line in found.stdout.splitlines()]
+    what = f"changed since the commit: {', '.join(changed)}" if changed else "as committed"
+    what = "in no Git repository" if found.returncode else what
     return f"The run in the folder `{root.resolve().name}`, {what}."
 
 

@@ -28,14 +28,11 @@ from oneshot.sources.datasets import DATASETS
 LOCK = "checkpoints/run.lock"  # in a run's folder, where neither Git nor DVC looks
 PATHS = ("dataset", "network.start_from")  # parameters that may name a file or folder
 
+# The project's cache: neither data nor results are kept twice.
 DVC_CONFIG = """\
 [core]
     analytics = false
     check_update = false
-"""
-WITHOUT_GIT = "    no_scm = true\n"
-# The project's cache: neither data nor results are kept twice.
-SHARED_CACHE = """\
 [cache]
     dir = ../../../.dvc/cache
 """
@@ -99,23 +96,19 @@ def read_overrides(config: Path, settings: list[str]) -> dict[str, Any]:
     return overrides
 
 
-def mirror_project(root: Path, folder: Path, shared_cache: bool = True) -> None:
-    """Give `folder` the code and pipeline of the project in `root`, a DVC set-up, and its downloads.
-
-    Args:
-        shared_cache: where the folder is one of the project's runs/, and keeps what DVC keeps with it.
-    """
+def mirror_project(root: Path, folder: Path) -> None:
+    """Give `folder`, one of its runs/, the code and pipeline of the project in `root`, a DVC set-up, its downloads."""
     files = [root / name for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/.gitignore")]
     code = [*files, *root.glob("src/oneshot/**/*.py"), *root.glob("stages/*.py")]
     copies = {folder / path.relative_to(root): path.read_bytes() for path in code}
-    copies[folder / ".dvc/config"] = (DVC_CONFIG + (SHARED_CACHE if shared_cache else WITHOUT_GIT)).encode()
+    copies[folder / ".dvc/config"] = DVC_CONFIG.encode()
     for path in {*folder.glob("src/oneshot/**/*.py"), *folder.glob("stages/*.py")} - set(copies):
         path.unlink()
     for path, content in copies.items():
         if not path.exists() or path.read_bytes() != content:
             write_bytes(path, content)
     raw = folder / "data/raw"
-    if shared_cache and not raw.exists():
+    if not raw.exists():
         (root / "data/raw").mkdir(parents=True, exist_ok=True)
         raw.parent.mkdir(exist_ok=True)
         with contextlib.suppress(OSError):  # no symbolic links here: then it downloads for itself

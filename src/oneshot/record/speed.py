@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from oneshot.common.files import read_json
-from oneshot.record.markdown import table
+from oneshot.record.markdown import percent, table
 from oneshot.record.studies import NotRun, Record
 
 
@@ -38,7 +38,9 @@ def _rows(found: dict[str, Any]) -> dict[str, str]:
             rows[f"images a second, {way}, {load}"] = _spread(rate)
     if recorded := found.get("recorded_steps"):
         for way, rate in recorded["images_per_second"].items():
-            rows[f"images a second, {way}"] = _spread(rate)
+            share = rate["median"] * recorded["least_bytes_of_an_image"] / recorded["copied_gb_per_second"] / 1e9
+            bound = f"{percent(share)} % of what memory at {recorded['copied_gb_per_second']:,} GB/s allows"
+            rows[f"images a second, {way}"] = f"{_spread(rate)}: {bound}"
     for network, ratio in found.get("against_reference_way", {}).items():
         rows[f"images a second against the reference's way, {network}"] = f"{_spread(ratio)} times"
     if exact := found.get("exact_evaluation"):
@@ -71,8 +73,7 @@ def _measured(record: Record) -> dict[str, dict[str, Any]]:
     """What was measured, by machine and part: the machine as it was set, and what was found (None: nothing)."""
     if not (file := record.root / "benchmarks/results.json").exists():
         raise NotRun("make bench")
-    machines: dict[str, dict[str, Any]] = read_json(file, dict[str, dict[str, Any]])
-    return machines
+    return read_json(file, dict[str, dict[str, Any]])
 
 
 def _spread(figures: dict[str, float]) -> str:

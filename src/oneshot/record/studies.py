@@ -16,7 +16,7 @@ from oneshot.record.runs import read_overrides
 from oneshot.report.comparison import METHODS, flat, held_out, side_by_side
 
 CLASS_COLUMNS = ("class", *(f"{method}_{kind}_accuracy" for method in METHODS for kind in ("triplet", "binary")))
-Study = dict[str, Any]  # classic and meta: nested details; classes: rows of both; of a line also why, parameters
+Study = dict[str, Any]  # classic and meta: nested details; classes: rows of both; of a line also parameters
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -53,8 +53,7 @@ class Record:
     @cached_property
     def lines(self) -> dict[str, Line]:
         """The lines of studies/runs.yaml, by name; none where there is no such file."""
-        lines: dict[str, Line] = self._yaml("studies/runs.yaml", dict[str, Line])
-        return lines
+        return self._yaml("studies/runs.yaml", dict[str, Line])
 
     @cached_property
     def published(self) -> dict[str, Any]:
@@ -93,8 +92,7 @@ class Record:
     @cached_property
     def done(self) -> dict[str, Study]:
         """The lines that have figures for the present default, with these."""
-        found = {name: self.load(name) for name in self.lines}
-        return {name: study | {"why": self.lines[name]["why"]} for name, study in found.items() if study}
+        return {name: study for name in self.lines if (study := self.load(name))}
 
     @cached_property
     def seeds(self) -> list[Study]:

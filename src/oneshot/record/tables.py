@@ -22,7 +22,7 @@ def seeds(record: Record) -> str:
     measured = set.intersection(*(set(headlines(run[method])) for run in runs for method in METHODS))
     rows = []
     for key in (key for key in WORDS if key in measured):
-        row = [WORDS[key], f"`{key}`", *paired(runs, key, " t")]
+        row = [WORDS[key], f"`{key}`", *paired(runs, key)]
         for place, method in enumerate(METHODS if key in ("triplet", "binary") else (), 2):
             low, high = bootstrap([_column(run, f"{method}_{key}_accuracy") for run in runs])
             row[place] += f" (classes {100 * low:.1f} to {100 * high:.1f})"
@@ -30,10 +30,10 @@ def seeds(record: Record) -> str:
     return table([f"measure, {len(runs)} seed{'s' * (len(runs) > 1)}", "key", *METHODS, GAP], rows)
 
 
-def paired(runs: list[Study], key: str, label: str = "") -> list[str]:
+def paired(runs: list[Study], key: str) -> list[str]:
     """Means over runs of a headline with Student's 95 % intervals: classic, meta, and their difference by run."""
     classic, meta = over_runs(runs, key)
-    return [estimated(*interval(values), label) for values in (classic, meta, meta - classic)]
+    return [estimated(*interval(values)) for values in (classic, meta, meta - classic)]
 
 
 def over_runs(runs: list[Study], key: str) -> np.ndarray:
@@ -48,7 +48,7 @@ def reference(record: Record) -> str:
         method, path = theirs["training"], theirs["key"]
         figures = [flat(run[method]) for run in record.seeds]
         if all(path in of_run for of_run in figures):
-            over_seeds = estimated(*interval([of_run[path] for of_run in figures]), " t")
+            over_seeds = estimated(*interval([of_run[path] for of_run in figures]))
             here = [percent(figures[0][path]), over_seeds, percent(figures[0].get(f"{path}_fixed"))]
             rows.append([method, theirs["words"], f"{theirs['percent']:.2f}", *here, f"`{path}`"])
     here = ["here, calibrated", f"mean of {len(record.seeds)}, calibrated", "here, threshold 0.7"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from oneshot.data.sampling import random_stream
 from oneshot.evaluation.context import Context
@@ -116,8 +115,3 @@ def hardest_triplets(context: Context) -> Rows:
                 "positive_cosine": round(float(cosines[a, p]), 4), "negative_cosine": round(float(cosines[a, n]), 4),
             })  # fmt: skip
     return found[:HARDEST]
-
-
-def images_of(context: Context, part: str, rows: list[int]) -> NDArray[np.uint8]:
-    """Images (N, H, W, C) of `part`, train or test."""
-    return (context.dataset.train_images if part == "train" else context.dataset.test_images)[rows]

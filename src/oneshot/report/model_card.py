@@ -99,9 +99,9 @@ def model_card(
     """
     rows = [f"| `{k}` | {meaning(k, group)} | {100 * v:.2f} |" for k, v in metrics.items() if k != "threshold"]
     hardest, *_, easiest = sorted(classes, key=lambda row: row["triplet_accuracy"])
-    shape = ", ".join(f"{key} {network.config[key]}" for key in ("stem", "widths", "blocks", "first_stride"))
+    shape = ", ".join(f"{key} {getattr(network.config, key)}" for key in ("stem", "widths", "blocks", "first_stride"))
     layers = f"ResNet ({shape}), {sum(weight.numel() for weight in network.parameters()):,} weights"
-    if members := network.config.get("members"):
+    if (members := network.config.members) > 1:
         layers = f"{members} side by side, each on all images: {layers} in all"
     ci95 = estimate([row["triplet_accuracy"] for row in classes]).ci95
     return CARD.format(

@@ -160,7 +160,7 @@ def accuracy_over_shots(rows: Rows, path: Path) -> None:
         ("Which of the unseen classes is it?", "accuracy in %", "draws of them"),
         ("Which of two pictures is of the class?", "triplet accuracy: points\nabove the frozen network", "classes"),
     )
-    for axes, (title, figures, varied) in zip(panels, words, strict=False):  # fmt: skip
+    for axes, (title, figures, varied) in zip(panels, words, strict=False):
         over = f"support images of a class\nbars: 95 % over {varied}; one seed"
         axes.set(title=title, ylabel=figures, xlabel=over)
     panels[0].legend(loc="lower right")  # where the curves leave room

@@ -58,7 +58,7 @@ def read_pictures(pictures: Iterable[Picture], side: int, channels: int = 3) -> 
 def whole(image: np.ndarray | UserError) -> np.ndarray:
     """A picture of `read_pictures`, or its error raised."""
     if isinstance(image, UserError):
-        raise image
+        raise UserError(*image.args)  # itself, it would hold on to this frame, and so to all pictures not read yet
     return image
 
 

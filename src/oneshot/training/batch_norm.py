@@ -43,8 +43,7 @@ class SharedBatchNorm(_BatchNorm):
                 self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
-        normalised: Tensor = _Normalised.apply(x, self.weight, self.bias, mean, var, self.eps)
-        return normalised
+        return _Normalised.apply(x, self.weight, self.bias, mean, var, self.eps)
 
 
 class _Normalised(torch.autograd.Function):

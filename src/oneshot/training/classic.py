@@ -28,7 +28,8 @@ class ClassicParams(Group):
 
     def mistakes(self, params: Any) -> Iterator[tuple[str, str]]:
         """See `Group`."""
-        for allowed in classes_fit(self.batch_classes, params):
+        # Random triplets are of all seen classes.
+        for allowed in classes_fit(self.batch_classes, params) if params.loss.mining != "random" else ():
             yield "batch_classes", allowed
 
 
@@ -79,11 +80,3 @@ class ClassicTraining:
         classes = learner.pool.draw_classes(rng, p.classic.batch_classes) if mined else everything
         (batch,) = learner.batches(rng, classes, steps=1)
         return self.take(learner.inputs(batch, everything, rng), self.learning_rate(step))
-
-    def state_dict(self) -> dict[str, Any]:
-        """What, beside the learner, the next step depends on."""
-        return {"optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
-        self.optimizer.load_state_dict(state["optimizer"])

@@ -16,7 +16,7 @@ from oneshot.data.sampling import Batch, BatchParams, ClassPool, random_stream
 from oneshot.hardware import distributed
 from oneshot.hardware.device import Compute, HardwareParams
 from oneshot.hardware.recording import recorded
-from oneshot.model.losses import LossParams, Targets, make_losses
+from oneshot.model.losses import LossParams, make_losses
 from oneshot.model.network import NetworkParams, SiameseNetwork
 from oneshot.model.optimizers import make_optimizer
 from oneshot.training.batch_norm import share_statistics
@@ -34,7 +34,7 @@ class TrainingStage(StageParams):
 
 
 class Inputs(NamedTuple):
-    """What a step computes on: how each image is cut (R, B), and what `Targets` says of it; on the device."""
+    """What a step computes on: how each image is cut (R, B), and what `make_losses` says of the rest; on the device."""
 
     draws: Tensor
     labels: Tensor
@@ -85,8 +85,7 @@ class Learner(nn.Module):
                 embeddings = torch.cat([self.network(part) for part in images.chunk(3)])
         if self.shares_batches:
             embeddings = distributed.interleaved(embeddings)
-        targets = Targets(inputs.labels, inputs.classes, inputs.in_batch)
-        return torch.stack([loss(embeddings, targets) for loss in self.losses]).sum()
+        return torch.stack([loss(embeddings, *inputs[1:]) for loss in self.losses]).sum()
 
     def weights(self) -> list[Tensor]:
         """The weights that learn: the network's and the losses'; batch-norm statistics are not among them."""
@@ -100,7 +99,7 @@ class Learner(nn.Module):
     def reestimate(self, network: SiameseNetwork, batches: int) -> None:
         """Measure the batch-norm statistics of `network` anew, in place, on so many batches of mixed classes."""
         rng, size = random_stream(self.params.seed, "batch_norm", 1), self.params.batch.size
-        images = (self.store.augmented(self.pool.mixed_batch(rng, size), rng) for _ in range(batches))
+        images = (self.store.augmented(rng.choice(self.pool.every, size), rng) for _ in range(batches))
         with self.compute.forward_precision():
             update_bn(images, network)
 

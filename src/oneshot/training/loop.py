@@ -45,28 +45,20 @@ Rows = list[dict[str, float]]  # of a training curve
 
 
 class Training(Protocol):
-    """A training is a number of steps, each a function of the learner's and its own state and of its number."""
+    """A number of steps, each a function of its number and of the states of learner and optimizer."""
 
     name: str
     where_to_look: str  # the parameter to mend where the loss stops being a number
     reestimates_batch_norm: bool
     steps: int
     images_per_step: int
+    optimizer: torch.optim.Optimizer
 
+    def __init__(self, params: Any, learner: Learner) -> None: ...
     def step(self, step: int) -> Tensor: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-class TrainingFactory(Protocol):
-    """Makes a training; `ClassicTraining` and `ReptileTraining` are such factories."""
-
-    name: str
-
-    def __call__(self, params: Any, learner: Learner) -> Training: ...
-
-
-def train(method: TrainingFactory, params: TrainingStage, data: Path, split_file: Path, output: Path) -> None:
+def train(method: type[Training], params: TrainingStage, data: Path, split_file: Path, output: Path) -> None:
     """Train on the seen classes and write `output`/model.safetensors, curve.tsv and record.json.
 
     The members of an ensemble are trained one after another.
@@ -266,7 +258,7 @@ class Run:
         """All that the next step depends on."""
         return {
             "learner": self.learner.state_dict(),
-            "training": self.training.state_dict(),
+            "optimizer": self.training.optimizer.state_dict(),
             "rows": self.curve.rows,
             "done": self.done,
             "counted": self.counted,
@@ -276,7 +268,7 @@ class Run:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()`."""
         self.learner.load_state_dict(state["learner"])
-        self.training.load_state_dict(state["training"])
+        self.training.optimizer.load_state_dict(state["optimizer"])
         self.curve.rows = state["rows"]
         self.done, self.counted = state["done"], state["counted"]
         self.total.copy_(state["total"])

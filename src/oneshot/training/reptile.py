@@ -46,7 +46,7 @@ class ReptileParams(Group):
 class ReptileStage(TrainingStage):
     """What the stage `train_meta` reads."""
 
-    meta_step: Annotated[Float, Field(ge=0, le=10)]
+    meta_step: Annotated[Float, Field(gt=0, le=10)]  # at 0 nothing is learnt
     reptile: ReptileParams
 
 
@@ -117,11 +117,3 @@ class ReptileTraining:
                 assert layer.running_mean is not None and layer.running_var is not None
                 weights += [layer.running_mean, layer.running_var]
         return weights
-
-    def state_dict(self) -> dict[str, Any]:
-        """What, beside the learner, the next step depends on."""
-        return {"optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
-        self.optimizer.load_state_dict(state["optimizer"])
