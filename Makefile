@@ -49,7 +49,7 @@ experiments: $(INSTALLED) ## a table of the experiments that `dvc exp run` made:
 	@$(BIN)/dvc exp show --only-changed --hide-workspace --drop ".*/|Created" \
 	  --keep ".*evaluation.json:(triplet|one_shot)" $(OPTIONS)
 
-pages: $(INSTALLED) ## write the tables in README.md and docs/ anew, after `dvc repro` or a change of parameters or modules
+pages: $(INSTALLED) ## write the tables in README.md and docs/ anew, after `dvc repro` or new figures
 	@$(BIN)/python scripts/write_pages.py
 
 figures: $(INSTALLED) ## draw the pictures anew that explain the method in docs/, and take those in examples/ from the data

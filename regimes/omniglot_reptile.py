@@ -126,7 +126,7 @@ def main() -> None:
     seen, unseen = ([characters[c] for c in part] for part in np.split(order, [TRAINING_CHARACTERS]))
     training = reptile(learner := OmniglotLearner(drawings, seen), OUTER_STEPS)
     checkpoint = Checkpoint("", "")
-    checkpoint.path = ROOT / f"runs/omniglot_reptile/{OUTER_STEPS}.pt"
+    checkpoint.path = ROOT / f"runs/omniglot_reptile/after_{OUTER_STEPS}.pt"
     if saved := checkpoint.load() or {}:
         learner.network.load_state_dict(saved["network"])
         training.optimizer.load_state_dict(saved["optimizer"])

@@ -68,6 +68,9 @@ def test_a_stage_depends_on_the_parameters_that_it_reads(stage):
 def test_check_params_reads_the_whole_file_and_comes_first():
     assert STAGES["check_params"]["params"] == [{"params.yaml": None}]
     assert "results/params-checked" in STAGES["download"]["deps"]
+    made = {out for stage in STAGES.values() for out in stage.get("outs", []) if isinstance(out, str)}
+    for name in STAGES.keys() - {"check_params", "download", "compare"}:
+        assert any(path in made or path.startswith("results/") for path in STAGES[name]["deps"]), name
 
 
 def test_every_script_is_a_stage_with_a_description():

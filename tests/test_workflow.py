@@ -130,6 +130,10 @@ def test_killed_trainings_go_on_with_the_same_bytes(finished, tmp_path):
     assert list(project.folder.glob("checkpoints/*.pt")) == []  # gone with the end of the trainings
 
 
+def test_second_repro_does_nothing(project):
+    assert stages_run(project.dvc("repro")) == set() and project.run("git", "status", "--porcelain") == ""
+
+
 def test_classic_and_meta_have_the_same_few_metrics(project):
     files = json.loads(project.dvc("metrics", "show", "--json"))[""]["data"]
     classic, meta = (files[f"metrics/{method}.json"]["data"] for method in METHODS)
@@ -214,13 +218,15 @@ def test_a_full_disk_ends_in_one_line_and_leaves_all_as_it_was(project):
     """A limit of zero bytes for every file stands for the disk; what is there must neither change nor go."""
     before = contents(project)
     code = """if True:
-        import contextlib, resource, runpy, sys
+        import resource, runpy, sys
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         sys.path.insert(0, "stages")
         for stage in ("download", "split_tasks", "train_meta", "evaluate meta", "report meta", "compare"):
             sys.argv = stage.split()
-            with contextlib.suppress(SystemExit):
-                runpy.run_path(f"stages/{sys.argv[0]}.py", run_name="__main__")"""
+            try:
+                runpy.run_path(f"stages/{sys.argv[0]}.py", run_name="__main__")
+            except SystemExit as end:
+                assert end.code == 1, stage"""
     printed = project.run("python", "-c", code, TQDM_DISABLE="1", TORCHINDUCTOR_CACHE_DIR="unused")
     # Without that folder torch looks for one for temporary files, and it is this search that would fail.
     lines = [line for line in printed.splitlines() if line.startswith("error: ")]

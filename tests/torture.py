@@ -232,7 +232,7 @@ def made_up_input(factor: int) -> dict[str, int]:
 def make_project(folder: Path) -> Path:
     """A copy of the project's code in `folder`, with DVC but without Git, and tiny parameters."""
     mirror_project(ROOT, folder)
-    (folder / "data/raw").unlink()  # a link that leads nowhere
+    (folder / "data/raw").unlink(missing_ok=True)  # a link that leads nowhere
     write_text(folder / ".dvc/config", DVC_ALONE)
     write_params(ROOT, folder / "params.yaml", PARAMS)
     write_text(folder / "log.txt", "")

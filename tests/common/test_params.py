@@ -55,6 +55,10 @@ def test_a_mistake_is_one_line_with_full_name_value_and_remedy(name, value, allo
     assert allowed in told and told.startswith(f"params.yaml: {found}")
 
 
+def test_random_triplets_take_any_number_of_classes_a_batch():
+    check({"loss.mining": "random", "batch.size": 126, "classic.batch_classes": 96})
+
+
 def test_a_typo_names_the_nearest_parameter():
     for right in ("meta_step", "reptile.inner_steps", "seed"):
         wrong = right[:-2] + right[-1]

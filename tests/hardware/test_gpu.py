@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import at_step, raising, tiny_learner, tiny_params
+from helpers import COMMITTED, at_step, raising, tiny_learner, tiny_params
 
 from oneshot.data.dataset import save_dataset
 from oneshot.data.split import make_split, save_split
@@ -25,7 +25,8 @@ def changes(optimizer, on="cuda", **more):
     rates = {"classic.learning_rate": 0.01, "reptile.inner_learning_rate": 0.01}
     kinds = {"classic.optimizer": optimizer, "reptile.inner_optimizer": optimizer}
     kept = {"reptile.inner_state": "keep", "reptile.inner_momentum": 0.9, "reptile.meta_batch_size": 2}
-    return rates | kinds | kept | {"hardware.device": on, "image_budget": 480} | more
+    here = {"hardware.device": on, "image_budget": 480, "batch.augmentation": COMMITTED["batch"]["augmentation"]}
+    return rates | kinds | kept | here | more
 
 
 def weights_after(method, steps, how):

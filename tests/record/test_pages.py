@@ -113,7 +113,7 @@ def test_seeds_are_averaged_with_students_interval(tmp_path):
 )
 def test_the_outcome_over_folds_is_called_as_its_rules_say(tmp_path, gaps, words):
     folder = make_project(tmp_path)
-    write_table(folder / FIRST_LOOK, [{"triplet": gap, "one_shot": 0.02} for gap in (0.0, 0.02)])
+    write_table(folder / FIRST_LOOK, [{"triplet": gap} for gap in (0.0, 0.02)])
     lines = [line for line in (folder / "studies/runs.yaml").read_text().splitlines() if "fold" not in line]
     lines += [f"fold_{fold}: {{why: '', set: {{split.unseen: fold_{fold}}}}}" for fold in (1, 2, 3)]
     (folder / "studies/runs.yaml").write_text("\n".join(lines))
@@ -122,7 +122,7 @@ def test_the_outcome_over_folds_is_called_as_its_rules_say(tmp_path, gaps, words
         add_study(folder, f"fold_{fold}", details(0.8 + fold / 100), details(0.8 + fold / 100 + gap))
     summary = part("folds", Record(folder))
     assert f"Outcome: {words}" in summary and "over 3 folds" in summary
-    assert "*equivalent*: 1.00 ± 12.71 points (95 %); one-shot 2.00 ± 0.00" in summary
+    assert "Reptile was not decided in the [first run]" in summary and "(1.00 ± 12.71 points)" in summary
     assert "Hardest classes, triplet accuracy: worm 89.00" in summary
     assert "has a standard deviation of 1.00 points" in summary
 

@@ -73,6 +73,7 @@ def test_captions_cover_every_picture_of_the_pipeline():
 
 
 def test_the_run_is_named_and_what_is_not_as_committed(run):
+    assert "The run in the folder <code>demo</code>, in no Git repository." in page(Record(run))
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message=results"]):
         people = ["-c", "user.name=test", "-c", "user.email=test@test"]
         subprocess.run(["git", *people, *command], cwd=run, check=True)

@@ -39,6 +39,9 @@ def test_given_parts_are_taken(root, tmp_path):
     found = read_folder(tmp_path / "both", 16, seed=1)
     assert found.train_images.shape == found.test_images.shape == (100, 16, 16, 3)
     assert found.train_images.tobytes() == found.test_images.tobytes()
+    for picture in (tmp_path / "both/test/three").iterdir():
+        picture.unlink()
+    assert "class three: has no pictures in test/; must have" in refusal(folder_size, tmp_path / "both")
     shutil.rmtree(tmp_path / "both/test/three")
     assert "class three is in only one of train/ and test/" in refusal(read_folder, tmp_path / "both", 16, 1)
 

@@ -50,10 +50,10 @@ def _files(root: Path, seed: int) -> tuple[ClassFiles, ClassFiles]:
             test[name] = [path for row, path in enumerate(paths) if row in chosen]
     if different := set(train) ^ set(test):
         raise UserError(f"{root}: class {min(different)} is in only one of train/ and test/; must be in both")
-    if empty := [name for name, paths in test.items() if not paths]:
-        raise UserError(f"{root}: class {empty[0]}: has no pictures to test on")
     if odd := [name for name in train if not name.isprintable()]:
         raise UserError(f"{root}: class {printable(odd[0])}: the folder's name must be text that can be shown")
+    if empty := [name for name, paths in test.items() if not paths]:
+        raise UserError(f"{root}: class {empty[0]}: has no pictures in test/; must have at least 2")
     return train, test
 
 
