@@ -52,8 +52,9 @@ def summary(record: Record) -> str:
         [
             f"**{outcome(runs)}**",
             f"By the 95 % written down, Reptile was {called(first, 0.95)} in the [first run](../{FIRST_LOOK}), with a "
-            f"default of half the cost ({estimated(*interval(first))} points), and is {called(_gaps(runs), 0.95)} in "
-            f"this one. Two looks share 5 %, so each asks for {100 * SURE:g} %; that was decided after both.",
+            f"default of half the cost ({estimated(*interval(first))} points). In this one it is "
+            f"{called(_gaps(runs), 0.95)}. Two looks share 5 %, so each asks for {100 * SURE:g} %; that was decided "
+            "after both.",
             table([f"means over {len(runs)} folds", "key", *METHODS, GAP], rows),
             f"Hardest classes, triplet accuracy: {ends[0]}. Easiest: {ends[1]}.",
             f"Few classes say little: from fold to fold, triplet accuracy of classic training has a standard deviation "
