@@ -53,8 +53,3 @@ def tiny():
     train, test = values[:, :12].reshape(-1, 2, 2, 1), values[:, 12:].reshape(-1, 2, 2, 1)
     names = ["ant", "bee", "cat", "dog", "eel", "fox"]
     return Dataset(train, np.repeat(np.arange(6), 12), test, np.repeat(np.arange(6), 3), names)
-
-
-def pytest_collection_modifyitems(items):
-    """The file that takes longest comes first, so that no process waits for it in the end."""
-    items.sort(key=lambda item: item.path.name != "test_workflow.py")
