@@ -23,7 +23,8 @@ def main() -> None:
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=more)
     arguments = parser.parse_args()
     folder = run_pipeline(ROOT, arguments.config.stem, read_overrides(arguments.config, arguments.set))
-    print(f"\nPictures and figures: {os.path.relpath(folder)}/plots/ and metrics/")
+    run = os.path.relpath(folder)
+    print(f"\nPictures: {run}/plots/. Figures: {run}/metrics/.")
     about = arguments.config.read_text(encoding="utf-8").partition("\n")[0]
     if about.startswith("# "):
         print(f"What this run is: {about[2:]}")

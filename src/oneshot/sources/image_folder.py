@@ -41,6 +41,8 @@ def _files(root: Path, seed: int) -> tuple[ClassFiles, ClassFiles]:
     """Pictures to train on and pictures to test on, of the same classes, whose names can be shown."""
     if (root / "train").is_dir() and (root / "test").is_dir():
         train, test = find_classes(root / "train"), find_classes(root / "test")
+        if empty := [name for name, paths in test.items() if not paths]:
+            raise UserError(f"{root}: class {printable(empty[0])}: has no pictures in test/; must have at least 2")
     else:
         train, test = {}, {}
         for label, (name, paths) in enumerate(find_classes(root).items()):
@@ -52,8 +54,6 @@ def _files(root: Path, seed: int) -> tuple[ClassFiles, ClassFiles]:
         raise UserError(f"{root}: class {min(different)} is in only one of train/ and test/; must be in both")
     if odd := [name for name in train if not name.isprintable()]:
         raise UserError(f"{root}: class {printable(odd[0])}: the folder's name must be text that can be shown")
-    if empty := [name for name, paths in test.items() if not paths]:
-        raise UserError(f"{root}: class {empty[0]}: has no pictures in test/; must have at least 2")
     return train, test
 
 
