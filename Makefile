@@ -21,7 +21,7 @@ help: ## list what there is (default)
 
 setup: $(INSTALLED) ## set up .venv with the packages pinned in requirements.txt, as all others do when need be
 
-demo: $(INSTALLED) ## the whole pipeline on small pictures of digits, in a few minutes, offline, in runs/demo/
+demo: $(INSTALLED) ## the whole pipeline on small pictures of digits, in two minutes, offline, in runs/demo/
 	@$(RUN) configs/demo.yaml
 
 test: $(INSTALLED) ## run all tests

@@ -38,8 +38,9 @@ def main() -> None:
         why = record.lines[name]["why"]
         overrides = record.changes(name) | ({"hardware.threads": arguments.threads} if arguments.threads else {})
         print(f"{name}: {why}", flush=True)
-        folder = run_pipeline(ROOT, name, overrides, *(f"evaluate@{method}" for method in METHODS))
+        # First: params.yaml may change while the run, in a folder of its own, is on.
         about = {"why": why, "default": record.digest(overrides), "parameters": overrides}
+        folder = run_pipeline(ROOT, name, overrides, *(f"evaluate@{method}" for method in METHODS))
         write_json(ROOT / f"studies/{name}.json", about | figures_of(folder))
 
 

@@ -167,7 +167,7 @@ def write_pictures(folder: Path, dataset: Dataset, each: int = 10) -> Path:
 
 
 def fuzz(examples: int, *arguments: Any, **named: Any) -> Callable[[Any], Any]:
-    """hypothesis.given with so many examples, times ONESHOT_FUZZ: scripts/torture.py tries many more of them."""
+    """hypothesis.given with so many examples, times ONESHOT_FUZZ: tests/torture.py tries many more of them."""
     most = examples * int(os.environ.get("ONESHOT_FUZZ", "1"))
     allowed = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 

@@ -9,9 +9,8 @@ from helpers import ROOT
 
 SOURCE = ROOT / "src/oneshot"
 # docs/code.md has the whole rule: packages, and those that they may import, beside `common`.
-ROWS = re.findall(r"^\| ([`\w, ]+) \| ([`\w, ]*)\|$", (ROOT / "docs/code.md").read_text(), re.MULTILINE)
-MAY_IMPORT = {name: re.findall(r"\w+", may) for names, may in ROWS for name in re.findall(r"`(\w+)`", names)}
-MAY_IMPORT["common"] = []
+ROWS = re.findall(r"^\| \[`(\w+)`\]\(.+?\) \| .+ \| ([`\w, ]*)\|$", (ROOT / "docs/code.md").read_text(), re.MULTILINE)
+MAY_IMPORT = {name: re.findall(r"\w+", may) for name, may in ROWS}
 
 
 @cache

@@ -38,11 +38,13 @@ write_bytes(sys.argv[1], b"half")
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_stays(tmp_path):
-    path, live = tmp_path / "a[1].json", tmp_path / f".a[1].json.{os.getppid()}.unfinished"
+    path, live = tmp_path / "a[1].old", tmp_path / f".a[1].old.{os.getppid()}.unfinished"
     live.touch()
     assert subprocess.run([sys.executable, "-c", KILLED, str(path)]).returncode == -signal.SIGKILL
-    assert len(list(tmp_path.iterdir())) == 2 and not path.exists()
+    files.write_bytes(tmp_path / "a[1]", b"another file")
+    assert len(list(tmp_path.iterdir())) == 3 and not path.exists()
     files.write_bytes(path, b"new")
+    (tmp_path / "a[1]").unlink()
     assert {each.name for each in tmp_path.iterdir()} == {path.name, live.name}
 
 
@@ -54,7 +56,7 @@ def test_a_folder_is_replaced_before_the_old_one_is_removed(tmp_path, monkeypatc
         with files.unfinished(tmp_path / "a") as work:
             files.write_text(work / "part", text)
         assert [each.read_text() for each in (tmp_path / "a").iterdir()] == [text]
-    os.replace(tmp_path / "a", tmp_path / ".a.old.99999999.unfinished")  # a kill before the new one came
+    os.replace(tmp_path / "a", tmp_path / ".a.99999999.replaced")  # a kill before the new one came
     for renames in (0, 1):  # and renames that fail, at once and before the new one comes
         failing = iter([os.replace] * renames + [raising(PermissionError()), os.replace])
         with monkeypatch.context() as patch, pytest.raises(PermissionError), files.unfinished(tmp_path / "a") as work:

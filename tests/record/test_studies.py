@@ -13,7 +13,7 @@ from oneshot.common.files import write_bytes
 from oneshot.common.params import changed
 from oneshot.params import Params, check_params
 from oneshot.record.runs import read_overrides, write_params
-from oneshot.record.statistics import bootstrap, interval, luck_band
+from oneshot.record.statistics import interval, luck_band
 from oneshot.record.studies import Record
 
 RECORD = Record(ROOT)
@@ -113,4 +113,3 @@ def test_intervals_are_students():
     groups = ((0.80, 0.81, 0.82), (0.79, 0.79, 0.82))
     assert luck_band(groups) == pytest.approx(0.02776 * (2 * 4 / 3) ** 0.5, rel=1e-3)
     assert luck_band([[0.8], [0.7]]) == 0
-    assert bootstrap([[0.0, 1.0] * 50]) == (pytest.approx(0.4, abs=0.02), pytest.approx(0.6, abs=0.02))

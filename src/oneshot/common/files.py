@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
@@ -43,12 +44,12 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 @contextlib.contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
     """Where to write what becomes the file or folder `path` if the block ends well; else, or killed, it is removed."""
-    work, old = (path.with_name(f".{path.name}{kind}.{os.getpid()}.unfinished") for kind in ("", ".old"))
+    work, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("unfinished", "replaced"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):
-            process = left.name.split(".")[-2]
-            if left in (work, old) or (process.isdecimal() and not psutil.pid_exists(int(process))):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            process = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.(unfinished|replaced)", left.name)
+            if process and (left in (work, old) or not psutil.pid_exists(int(process[1]))):
                 _settle(left, path)
         yield work
         if work.is_dir() and path.is_dir():  # a file replaces no folder
@@ -66,7 +67,7 @@ def unfinished(path: Path) -> Iterator[Path]:
 def _settle(left: Path, path: Path) -> None:
     """Remove what a write of `path` left; but the old folder goes back where no new one came."""
     with contextlib.suppress(OSError):
-        if left.name.split(".")[-3] == "old" and not path.exists():
+        if left.suffix == ".replaced" and not path.exists():
             os.replace(left, path)
         shutil.rmtree(left, ignore_errors=True)
         left.unlink()

@@ -1,13 +1,12 @@
 """A network on pictures of one's own: a threshold for them, and the figures of evaluation, with intervals over classes.
 
-An interval holds 95 % of the figures of `DRAWS` draws of as many classes, with replacement. It is for other classes of
-the kind, at the same threshold.
+An interval of 95 % is for other classes of the kind, at the same threshold: a bootstrap of `DRAWS` draws of as many
+classes, with replacement, widened as Student's interval is for few.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -19,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 
 from oneshot.common.errors import UserError, printable
-from oneshot.common.files import new_file, read_json, write_bytes, write_json
+from oneshot.common.files import new_file, read_json, write_json
 from oneshot.evaluation import episodes
 from oneshot.evaluation.calibration import Calibration, calibrate, roc_table
 from oneshot.evaluation.metrics import BLOCK, Verification, on_grid, pair_similarities, similarities, triplet_accuracy
@@ -69,15 +69,16 @@ class OwnClasses:
         self.pairs = Verification(*pair_similarities(torch.cat(self.pools), labels))
 
     def rates(self, threshold: float) -> dict[str, Figure]:
-        """`tpr`, `fpr` and `binary`, (TPR + 1 - FPR) / 2, at a threshold that is a float32."""
+        """`tpr`, `fpr` and `binary`, (TPR + 1 - FPR) / 2, at a threshold."""
         rows, sizes, first = on_grid(torch.cat(self.pools)), self.sizes, np.cumsum(self.sizes) - self.sizes
         accepted = np.zeros((len(sizes), len(sizes)))  # pairs of class and class that reach the threshold
         for label, own in enumerate(rows.split(sizes.tolist())):
             for block in own.split(max(1, BLOCK // len(rows))):
-                reached = (similarities(block, rows) >= threshold).sum(dim=0).numpy()
+                reached = (similarities(block, rows).double() >= threshold).sum(dim=0).numpy()
                 accepted[label] += np.add.reduceat(reached, first)
         np.fill_diagonal(accepted, 0)
-        same = np.array([(pair_similarities(own, np.zeros(len(own), int))[0] >= threshold).sum() for own in self.pools])
+        alike = (pair_similarities(own, np.zeros(len(own), int))[0] for own in self.pools)
+        same = np.array([(cosines.astype(np.float64) >= threshold).sum() for cosines in alike])
 
         def tpr(times: Floats) -> Floats:
             return times @ same / (times @ (sizes * (sizes - 1) / 2))
@@ -137,8 +138,8 @@ def own_threshold(
     return calibration, rates, threshold | about | measured | {"roc": roc}
 
 
-def figures(own: OwnClasses, threshold: float) -> dict[str, dict[str, Any]]:
-    """The figures in front of evaluation by their keys there: `what` it is, `value`, `low` and `high`."""
+def figures(own: OwnClasses, threshold: float) -> dict[str, tuple[str, Figure]]:
+    """The figures in front of evaluation by their keys there, each with words for it."""
     best = own.pairs.best()[1]
     found = {
         "triplet": ("triplet accuracy", own.triplets()),
@@ -148,25 +149,20 @@ def figures(own: OwnClasses, threshold: float) -> dict[str, dict[str, Any]]:
     for shots in episodes.HEADLINE_SHOTS:
         if measured := own.few_shot(shots):
             found[episodes.shot_name(shots)] = (f"{measured[0]}-way {shots}-shot", measured[1])
-    return {key: {"what": words, **figure._asdict()} for key, (words, figure) in found.items()}
+    return found
 
 
 def draw_roc(own: OwnClasses, calibration: Calibration, path: Path) -> None:
     """The ROC curve with the threshold that was chosen, as SVG or PNG by the name; the same bytes each time."""
-    from matplotlib import rc_context  # late: takes a second
-    from matplotlib.figure import Figure as Drawing
+    from oneshot.report.plots import COLOURS, plt, save  # late: takes a second
 
     fpr, tpr, _ = own.pairs.roc_points()
-    with rc_context({"svg.hashsalt": "oneshot"}):
-        drawing = Drawing(figsize=(5, 5), layout="constrained")
-        axes = drawing.subplots()
-        axes.plot(100 * fpr, 100 * tpr, color="#0072B2")
-        axes.plot(100 * calibration.fpr, 100 * calibration.tpr, "o", color="#D55E00")
-        axes.set(xlabel="different pairs taken for same, in %", ylabel="same pairs found, in %")
-        axes.set_title(f"{len(own.sizes)} classes; mark: threshold {calibration.threshold:.3f}")
-        buffer, svg = io.BytesIO(), path.suffix == ".svg"
-        drawing.savefig(buffer, format=path.suffix[1:], metadata={"Date": None} if svg else {"Software": None})
-    write_bytes(path, buffer.getvalue())
+    figure, axes = plt.subplots(figsize=(5, 5))
+    axes.plot(100 * fpr, 100 * tpr, color=COLOURS["classic"])
+    axes.plot(100 * calibration.fpr, 100 * calibration.tpr, "o", color=COLOURS["meta"])
+    axes.set(xlabel="different pairs taken for same, in %", ylabel="same pairs found, in %")
+    axes.set_title(f"{len(own.sizes)} classes; mark: threshold {calibration.threshold:.3f}")
+    save(figure, path)
 
 
 def _figure(of: Callable[[Floats], Floats], sizes: NDArray[np.int64]) -> Figure:
@@ -176,10 +172,12 @@ def _figure(of: Callable[[Floats], Floats], sizes: NDArray[np.int64]) -> Figure:
         return Figure(value, None, None)
     draws = np.random.default_rng(0).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), DRAWS)
     with np.errstate(invalid="ignore"):  # a draw of one class alone has no different pairs
-        low, high = np.nanquantile(of(draws.astype(float)), [0.025, 0.975])
+        low, high = np.nanquantile(of(draws.astype(float)), [0.025, 0.975]) - value
+    wider = stdtrit(len(sizes) - 1, 0.975) / ndtri(0.975) * (len(sizes) / (len(sizes) - 1)) ** 0.5
+    low, high = wider * low, wider * high
     if low == high:  # no class differs: the rule of three, as pictures were right or wrong alike
-        low, high = max(0, value - 3 / sizes.sum()), min(1, value + 3 / sizes.sum())
-    return Figure(value, float(low), float(high))
+        low, high = -3 / sizes.sum(), 3 / sizes.sum()
+    return Figure(value, max(0.0, float(value + low)), min(1.0, float(value + high)))
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
@@ -188,9 +186,10 @@ def run_evaluate(options: argparse.Namespace) -> int:
     own, failed = _own(recognizer, options.folder)
     found = figures(own, recognizer.threshold)
     if options.json:
-        print(json.dumps({"classes": len(own.sizes), "pictures": int(own.sizes.sum()), "figures": found}, indent=2))
+        values = {key: {"what": words, **figure._asdict()} for key, (words, figure) in found.items()}
+        print(json.dumps({"classes": len(own.sizes), "pictures": int(own.sizes.sum()), "figures": values}, indent=2))
     else:
-        _show(own, {each["what"]: Figure(each["value"], each["low"], each["high"]) for each in found.values()})
+        _show(own, dict(found.values()))
     return cli.FAILED if failed else 0
 
 

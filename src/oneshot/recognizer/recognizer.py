@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import os
+import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 from pydantic import Field
 
-from oneshot.common.errors import UserError
+from oneshot.common.errors import UserError, printable
 from oneshot.common.files import md5, read_json
 from oneshot.common.params import Float, Group, StageParams
 from oneshot.evaluation.open_set import strict_rate
@@ -153,7 +154,7 @@ class Recognizer:
     def enroll(self, classes: str | Path | Mapping[str, Picture | Iterable[Picture]]) -> Gallery:
         """A gallery of classes: the pictures of each by its name, or a folder of them, or of one picture for each."""
         if isinstance(classes, Mapping):
-            of_each = {str(name): _several(pictures) for name, pictures in classes.items()}
+            of_each = {printable(name): _several(pictures) for name, pictures in classes.items()}
             if not of_each or not all(of_each.values()):
                 raise UserError(f"{next((name for name in of_each if not of_each[name]), 'classes')}: has no pictures")
             names, pictures = zip(*((name, one) for name, several in of_each.items() for one in several), strict=True)
@@ -205,5 +206,7 @@ def model_path(model: str | Path) -> Path:
     if str(model) not in NAMES:
         return Path(model)
     file = MODELS / f"{model}.safetensors"
-    places = [file, Path(__file__).resolve().parents[3] / file, Path(sys.prefix) / "share/oneshot" / file]
+    schemes = (sysconfig.get_default_scheme(), f"{os.name}_user")  # pip's, for all and for one user
+    installed = [Path(sysconfig.get_path("data", scheme), "share/oneshot", file) for scheme in schemes]
+    places = [file, Path(__file__).resolve().parents[3] / file, *installed]
     return next((path for path in places if path.exists()), places[0])

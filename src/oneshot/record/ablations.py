@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import mean
-from textwrap import fill
-from typing import Any
-
-import matplotlib.pyplot as plt
 
 from oneshot.record.markdown import percent, table
 from oneshot.record.statistics import luck_band
 from oneshot.record.studies import NotRun, Record, Study
 from oneshot.report.comparison import METHODS, headlines
-from oneshot.report.plots import looks, save
 
 BASE, SEEDS = "ablation_none", "ablation_seed_"  # the short run that changes nothing, and it with other random numbers
 # What the names of a table's lines begin with, and the trainings that it shows.
@@ -29,12 +23,13 @@ def changes(record: Record, kind: str) -> str:
     beginnings, methods = TABLES[kind]
     rows = []
     for name, study in _short(record).items():
-        if name.startswith(beginnings):
+        if name.startswith(beginnings) and not name.startswith(SEEDS):
             figures = [headlines(study[method])[key] for method in methods for key in ("triplet", "one_shot")]
-            changed = [f"`{change}`" for change in _changed(record, name)]
-            rows.append([", ".join(changed) or "nothing", record.lines[name]["why"], *map(percent, figures)])
+            changed = ", ".join(f"`{change}`" for change in _changed(record, name))
+            what = f"{record.lines[name]['why']}: {changed}" if changed else "nothing"
+            rows.append([what, *map(percent, figures)])
     heading = [f"{method}, {words}" for method in methods for words in ("triplet", "one-shot")]
-    return table(["changed", "why", *heading], rows)
+    return table(["changed", *heading], rows)
 
 
 def luck(record: Record) -> str:
@@ -48,44 +43,6 @@ def luck(record: Record) -> str:
         f"mean of {percent(mean(classic))} (classic) and {percent(mean(meta))} % (meta) of triplet accuracy. "
         f"From these means, less than {percent(luck_band([classic, meta]))} points may be luck."
     )
-
-
-def draw(record: Record, path: Path) -> None:
-    """How far each change moves triplet accuracy on validation classes; in each table the best for meta at the top."""
-    short = _short(record)
-    unchanged = {method: _unchanged(short, method) for method in METHODS}
-    band = 100 * luck_band(list(unchanged.values()))
-    figure, axes = plt.subplots()
-    axes.axvspan(-band, band, color="#E5E5E5", label="luck")
-    axes.axvline(0, color="grey", linewidth=1)
-    for method in METHODS:
-        axes.plot([], [], **_marks(method))
-    ticks, end = {}, 0.0  # in inches from the top: a label may take several lines
-    for title, (beginnings, methods) in TABLES.items():
-        ticks[end + 0.3] = title
-        end += 0.45
-        names = [name for name in short if name.startswith(beginnings) and not name.startswith((BASE, SEEDS))]
-        for name in sorted(names, key=lambda name: -headlines(short[name]["meta"])["triplet"]):
-            pairs = [pair.replace(" ", "\u00a0") for pair in _changed(record, name)]  # which no line breaks
-            changed = fill(", ".join(pairs), 66)
-            height = 0.13 + 0.16 * (1 + changed.count("\n"))
-            ticks[end + height / 2] = changed
-            for method in methods:
-                moved = 100 * (headlines(short[name][method])["triplet"] - mean(unchanged[method]))
-                axes.plot(moved, end + height / 2, **_marks(method) | {"label": None})
-            end += height
-    axes.set_yticks(list(ticks), ticks.values(), fontsize=11)
-    for label in axes.get_yticklabels():
-        label.set_fontweight("bold" if label.get_text() in TABLES else "normal")
-    axes.set_ylim(end + 0.1, 0)
-    axes.set_xlabel("points of triplet accuracy on validation classes,\nagainst the runs that change nothing")
-    axes.legend(loc="lower left")
-    figure.set_size_inches(11, end + 0.9)
-    save(figure, path)
-
-
-def _marks(method: str) -> dict[str, Any]:
-    return looks(method) | {"linestyle": "none", "markersize": {"classic": 10, "meta": 7}[method]}  # may overlap
 
 
 def _short(record: Record) -> dict[str, Study]:

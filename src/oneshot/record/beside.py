@@ -6,8 +6,7 @@ from statistics import mean
 
 from oneshot.record.markdown import estimated, percent, table
 from oneshot.record.studies import NotRun, Record, Study
-from oneshot.record.tables import WORDS
-from oneshot.report.comparison import METHODS, flat, headlines
+from oneshot.report.comparison import METHODS, flat
 
 # Table -> runs ("default": the project's own), the first being what the others differ from -> words for them.
 RUNS = {
@@ -29,10 +28,10 @@ RUNS = {
     },
 }
 CIFAR_FS = {"cifar_fs": "here", "cifar_fs_narrow": "here, at half the cost", "large": "here, `make large`"}
-MEASURES = {key: WORDS[key] for key in ("triplet", "binary", "one_shot")} | {
-    # chance does not depend on how many classes are unseen
-    f"unseen.sampled_episodes.{shots}.accuracy": f"{words} accuracy, 5 of the unseen classes"
-    for shots, words in (("one_shot", "one-shot"), ("five_shot", "five-shot"))
+# 5-way: chance does not depend on how many classes are unseen.
+MEASURES = {
+    "triplet accuracy": "unseen.triplet_accuracy",
+    "5-way 1-shot": "unseen.sampled_episodes.one_shot.accuracy",
 }
 
 
@@ -48,35 +47,28 @@ def missing(record: Record) -> str:
 
 
 def beside(record: Record, kind: str) -> str:
-    """A line for each measure that the runs beside the first have taken, two columns for each run.
+    """A line for each run: accuracy on its unseen classes.
 
-    Last, where runs share some of their unseen classes, how well these are told from all that are unseen.
+    Where runs share some of these, also how well those are told from all that are unseen.
 
     Raises:
         NotRun: the first or all others are not there.
     """
-    words = RUNS[kind]
-    first, *others = words
+    first, *others = RUNS[kind]
     there = [name for name in others if name in record.done]
     if not there:
         raise NotRun("make studies")
-    runs = [record.default if name == "default" else line(record, name) for name in (first, *there)]
-    columns = [(run, method) for run in runs for method in METHODS]
-    figures = [headlines(run[method]) | flat(run[method]) for run, method in columns]
+    runs = {name: record.default if name == "default" else line(record, name) for name in (first, *there)}
+    classes = [{row["class"] for row in run["classes"]} for run in runs.values()]
+    shared = set.intersection(*classes) if set.union(*classes) != set.intersection(*classes) else set()
     rows = []
-    for key, measure in MEASURES.items():
-        cells = [percent(found.get(key)) for found in figures]
-        if any(cells[len(METHODS) :]):
-            rows.append([measure, *cells])
-    classes = [{row["class"] for row in run["classes"]} for run in runs]
-    if (shared := set.intersection(*classes)) and shared != set.union(*classes):
-        accuracies = (
-            mean(row[f"{method}_triplet_accuracy"] for row in run["classes"] if row["class"] in shared)
-            for run, method in columns
-        )
-        rows.append([f"triplet accuracy, the {len(shared)} classes unseen in all", *map(percent, accuracies)])
-    heading = [f"{words[name]}, {method}" for name in (first, *there) for method in METHODS]
-    return table(["measure", *heading], rows)
+    for name, run in runs.items():
+        found = [flat(run[method])[path] for path in MEASURES.values() for method in METHODS]
+        for method in METHODS if shared else ():
+            found.append(mean(row[f"{method}_triplet_accuracy"] for row in run["classes"] if row["class"] in shared))
+        rows.append([RUNS[kind][name], *map(percent, found)])
+    measures = [*MEASURES, *([f"triplet accuracy, the {len(shared)} classes unseen in all"] if shared else [])]
+    return table(["run", *(f"{measure}, {method}" for measure in measures for method in METHODS)], rows)
 
 
 def cifar_fs(record: Record) -> str:

@@ -40,7 +40,7 @@ def summary(record: Record) -> str:
     """The outcome, a table of means over folds, and what a fold alone would have said."""
     runs = of(record)
     measured = [key for key in MEASURES if key in headlines(runs[0]["meta"])]
-    rows = [[WORDS[key], f"`{key}`", *paired(runs, key)] for key in measured]
+    rows = [[WORDS[key], *paired(runs, key)] for key in measured]
     classes = sorted(_classes(runs), key=lambda row: row[1] + row[2])
     ends = [
         ", ".join(f"{name.replace('_', ' ')} {percent((classic + meta) / 2)}" for name, classic, meta in part)
@@ -51,11 +51,11 @@ def summary(record: Record) -> str:
     return "\n\n".join(
         [
             f"**{outcome(runs)}**",
-            f"By the 95 % written down, Reptile was {called(first, 0.95)} in the [first run](../{FIRST_LOOK}), with a "
-            f"default of half the cost ({estimated(*interval(first))} points). In this one it is "
-            f"{called(_gaps(runs), 0.95)}. Two looks share 5 %, so each asks for {100 * SURE:g} %; that was decided "
-            "after both.",
-            table([f"means over {len(runs)} folds", "key", *METHODS, GAP], rows),
+            f"The [first run](../{FIRST_LOOK}), with a default of half the cost: {estimated(*interval(first, SURE))} "
+            f"points, {called(first, SURE)}. Two looks share 5 %, so each asks for {100 * SURE:g} %. That was decided "
+            f"after both: by the 95 % written down, Reptile would be called {called(first, 0.95)} by the first, and "
+            f"{called(_gaps(runs), 0.95)} by this one.",
+            table([f"means over {len(runs)} folds, in %", *METHODS, GAP], rows),
             f"Hardest classes, triplet accuracy: {ends[0]}. Easiest: {ends[1]}.",
             f"Few classes say little: from fold to fold, triplet accuracy of classic training has a standard deviation "
             f"of {percent(stdev(level))} points, and the difference one of {percent(stdev(_gaps(runs)))}.",

@@ -1,4 +1,4 @@
-"""Lists of what there is: metrics, packages, what was tried for the default, and what to break it all."""
+"""Lists of what there is: metrics, commands, what was tried for the default, and what to break it all."""
 
 from __future__ import annotations
 
@@ -13,14 +13,8 @@ from oneshot.record.studies import NotRun, Record
 from oneshot.report.comparison import HEADLINES, meaning
 
 ENDS = {"done": "came to their end", "refused": "were refused in one line", "killed": "were killed"}
-FOLDERS = {
-    "stages": "The stages of dvc.yaml, one script each.",
-    "scripts": "Commands for a person, beside the pipeline.",
-    "benchmarks": "What training, evaluation and the pipeline cost.",
-    "regimes": "Where does meta-learning pay? One script a question.",
-}
-# Of studies/tried.csv: heading -> how a cell is written; gains in points.
-TRIED_IMAGES = 500_000
+# Of studies/tried.csv: which lines are shown, and heading -> how a cell is written; gains in points.
+TRIED_IMAGES, WORTH = 500_000, 0.01
 TRIED = {"change": "{change}", "draws": "{draws}", "cost": "{cost}"}
 TRIED |= {"triplet": "{triplet_gain:+.2%}", "1-shot": "{one_shot_gain:+.2%}"}
 
@@ -31,22 +25,12 @@ def metric_keys(record: Record) -> str:
     return table(["key in `metrics/*.json`", "meaning", "key in `metrics/details/`"], rows)
 
 
-def code_map(record: Record) -> str:
-    """Packages and folders, and what each is for."""
-    source = record.root / "src/oneshot"
-    packages = [source / "__init__.py", *sorted(source.glob("*/__init__.py"))]
-    about = {file.parent: file.read_text(encoding="utf-8").split('"""')[1].split("\n")[0] for file in packages}
-    rows = []
-    for folder, words in (about | {record.root / name: words for name, words in FOLDERS.items()}).items():
-        name = folder.relative_to(record.root).as_posix()
-        rows.append([f"[{name.removeprefix('src/oneshot/')}](../{name})", words])
-    return table(["where", "what it is for"], rows)
-
-
 def tried(record: Record) -> str:
-    """What was tried for the default in trainings long enough to tell, and what it gained."""
+    """What of all that was tried for the default gained a point of one-shot accuracy."""
     rows = [row for row in read_table(record.root / "studies/tried.csv") if int(row["images"]) == TRIED_IMAGES]
-    return table(list(TRIED), [[cell.format_map(row).removesuffix("%") for cell in TRIED.values()] for row in rows])
+    taken = [row for row in rows if float(row["one_shot_gain"]) >= WORTH]
+    shown = table(list(TRIED), [[cell.format_map(row).removesuffix("%") for cell in TRIED.values()] for row in taken])
+    return f"{shown}\n\nThe other {len(rows) - len(taken)} changes gained less than a point of one-shot accuracy."
 
 
 def kills(record: Record, part: str) -> str:

@@ -16,10 +16,10 @@ from oneshot.common.files import write_text
 from oneshot.record import ablations, beside, cost, folds, front, lists, questions, speed, tables
 from oneshot.record.studies import NotRun, Record
 
-PICTURES = {"docs/ablations.svg": ablations.draw, "docs/cost.svg": cost.draw, "docs/folds.svg": folds.draw}
+PICTURES = {"docs/cost.svg": cost.draw, "docs/folds.svg": folds.draw}
 NAMED_ALIKE: tuple[Callable[[Record], str], ...] = (
     front.headline, front.verify, beside.missing, beside.cifar_fs, ablations.luck,
-    tables.seeds, tables.reference, tables.setting, tables.gains, tables.thresholds,
+    tables.seeds, tables.reference, tables.gains, tables.thresholds,
     tables.near_duplicates, lists.command_line, lists.tried, lists.two_at_once, lists.made_up_input,
     lists.metric_keys, questions.questions, questions.papers_reptile, speed.stages,
 )  # fmt: skip
@@ -31,7 +31,6 @@ PARTS: dict[str, Callable[[Record], str]] = {
     "stage_kills": partial(lists.kills, part="each_stage"),
     "folds": folds.summary,
     "speed": speed.summary,
-    "code": lists.code_map,
 }
 MARK = re.compile(r"<!-- (\w+):(begin|end) -->")
 GENERATED = re.compile(r"<!-- (\w+):begin -->(?:(?!<!-- \w+:).)*<!-- \1:end -->", re.DOTALL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from typing_extensions import TypedDict  # pydantic takes typing's from Python 3.12 on
 
 from oneshot.common.files import read_json, read_yaml
 from oneshot.record.folds import MARGIN
@@ -16,18 +15,9 @@ from oneshot.record.studies import NotRun, Record
 ROWS = 4  # of a table; the file has all
 
 
-class Question(TypedDict):
-    """A line of studies/questions.yaml, written down before its runs."""
-
-    question: str
-    figure: str
-    runs: str
-    script: str
-
-
 def questions(record: Record) -> str:
     """Each question, what was fixed before its runs, the outcome and a table."""
-    asked = read_yaml(record.root / "studies/questions.yaml", dict[str, Question])
+    asked = read_yaml(record.root / "studies/questions.yaml", dict[str, dict[str, str]])
     parts = []
     for name, question in asked.items():
         parts += [f"## {name.replace('_', ' ').capitalize()}", question["question"]]

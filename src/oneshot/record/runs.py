@@ -26,7 +26,8 @@ from oneshot.report.comparison import flat
 from oneshot.sources.datasets import DATASETS
 
 LOCK = "checkpoints/run.lock"  # in a run's folder, where neither Git nor DVC looks
-PATHS = ("dataset", "network.start_from")  # parameters that may name a file or folder
+PATHS = ("dataset", "network.start_from")  # parameters that may name a file or folder, beside these words:
+WORDS = (*DATASETS, "none")
 
 # The project's cache: neither data nor results are kept twice.
 DVC_CONFIG = """\
@@ -91,7 +92,7 @@ def read_overrides(config: Path, settings: list[str]) -> dict[str, Any]:
         overrides[name.strip()] = parse_yaml(value, f"--set {name}")
     for name in PATHS:
         path = os.path.expanduser(str(overrides.get(name, "")))
-        if path not in DATASETS and os.path.exists(path):
+        if path not in WORDS and os.path.exists(path):
             overrides[name] = os.path.abspath(path)  # the run has a folder of its own
     return overrides
 

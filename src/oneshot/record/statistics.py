@@ -11,8 +11,6 @@ from scipy.special import stdtrit  # of scipy.stats.t, which takes half a second
 
 from oneshot.evaluation.episodes import estimate
 
-BOOTSTRAPS = 10_000
-
 
 def interval(values: ArrayLike, sure: float = 0.95) -> tuple[float, float | None]:
     """Mean of (N,) values, and the half-width of Student's interval that holds so `sure`; None of a single value."""
@@ -21,14 +19,6 @@ def interval(values: ArrayLike, sure: float = 0.95) -> tuple[float, float | None
         return float(values[0]), None
     found = estimate(values)
     return found.mean, found.ci95 * float(stdtrit(last, (1 + sure) / 2) / stdtrit(last, 0.975))
-
-
-def bootstrap(figures: ArrayLike) -> tuple[float, float]:
-    """95 % interval of the mean over classes, of figures (seeds, classes), by drawing classes with replacement."""
-    by_class = np.asarray(figures, dtype=np.float64).mean(axis=0)
-    draws = np.random.default_rng(0).choice(by_class, (BOOTSTRAPS, len(by_class))).mean(axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def luck_band(groups: Sequence[Sequence[float]]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from oneshot.record.markdown import estimated, percent, table
-from oneshot.record.statistics import bootstrap, interval
+from oneshot.record.statistics import interval
 from oneshot.record.studies import Record, Study
 from oneshot.report.comparison import HEADLINES, METHODS, flat, headlines, meaning
 
@@ -17,17 +17,17 @@ WORDS = {key: meaning(key) for key in HEADLINES if key != "threshold"}  # of the
 
 
 def seeds(record: Record) -> str:
-    """Means over seeds of the headlines, with intervals over seeds and, of two of them, over classes."""
+    """Means over seeds of the headlines, with Student's intervals over seeds and, of two of them, over classes."""
     runs = record.seeds
     measured = set.intersection(*(set(headlines(run[method])) for run in runs for method in METHODS))
     rows = []
     for key in (key for key in WORDS if key in measured):
-        row = [WORDS[key], f"`{key}`", *paired(runs, key)]
-        for place, method in enumerate(METHODS if key in ("triplet", "binary") else (), 2):
-            low, high = bootstrap([_column(run, f"{method}_{key}_accuracy") for run in runs])
-            row[place] += f" (classes {100 * low:.1f} to {100 * high:.1f})"
+        row = [WORDS[key], *paired(runs, key)]
+        for place, method in enumerate(METHODS if key in ("triplet", "binary") else (), 1):
+            _, half = interval(_over_seeds(record, f"{method}_{key}_accuracy"))
+            row[place] += f" (classes: ± {percent(half)})"
         rows.append(row)
-    return table([f"measure, {len(runs)} seed{'s' * (len(runs) > 1)}", "key", *METHODS, GAP], rows)
+    return table([f"in %, {len(runs)} seed{'s' * (len(runs) > 1)}", *METHODS, GAP], rows)
 
 
 def paired(runs: list[Study], key: str) -> list[str]:
@@ -139,15 +139,14 @@ def thresholds(record: Record) -> str:
 
 def near_duplicates(record: Record) -> str:
     """How much do test images that training all but knows flatter the figures?"""
-    rows = []
-    for group in ("seen", record.held_out):
-        for key in ("triplet_accuracy", "binary_accuracy"):
-            every, distinct = (_cells(record, f"{home}.{key}") for home in (group, f"{group}_distinct"))
-            cells = [cell for pair in zip(every, distinct, strict=True) for cell in pair]
-            rows.append([f"{key.replace('_', ' ')}, {group} classes", *cells])
-    count = record.default["classic"]["near_duplicates"]
-    heading = [f"{method}, {kind}" for method in METHODS for kind in ("all test images", f"without these {count}")]
-    return table(["in %", *heading], rows)
+    every, distinct = (
+        " and ".join(_cells(record, f"{record.held_out}{kind}.triplet_accuracy")) for kind in ("", "_distinct")
+    )
+    return (
+        f"{record.default['classic']['near_duplicates']} test images have a near-duplicate among the training images. "
+        f"Without them, triplet accuracy of {record.held_out} classes is {distinct} %, with them {every} % "
+        f"({' and '.join(METHODS)})."
+    )
 
 
 def _cells(record: Record, *paths: str) -> list[str]:

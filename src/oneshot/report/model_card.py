@@ -22,49 +22,6 @@ ALL_CLASSES = """\
 Few classes say little of others: the project's README has the figures over all hundred classes, each unseen once.
 """
 
-CARD = """\
----
-{front}---
-
-# Model card: {method}
-
-A Siamese network that turns a picture of {size} x {size} pixels into a direction of {dimensions} dimensions. Pictures
-of one class point in like directions, also for classes that training never saw. The pipeline's stage `export` wrote it.
-
-| | |
-| --- | --- |
-| file | `models/{method}.safetensors`: numbers of 16 bits, read with 32; loading runs no code |
-| use | `oneshot verify a.png b.png --model {method}`, or `Recognizer("{method}")` from `oneshot.recognizer` |
-| training | {training} |
-| data | {dataset}, {images:,} images through the network, of {seen} classes |
-| network | {network} |
-| threshold | cosine {threshold:.4f}, calibrated on images of seen classes that training did not see |
-| parameters | `params.yaml` of the commit that this file stands in |
-
-## What it reaches
-
-Measured on test images. *Unseen* classes took no part in training or calibration. Triplet accuracy on the {count}
-{group} classes is {triplet:.2f} ± {ci95:.2f} %: a 95 % interval of the mean over classes like these.
-{elsewhere}
-| key in `metrics/{method}.json` | what | in % |
-| --- | --- | --- |
-{metrics}
-
-## Limits
-
-- It knows pictures like those of {dataset}: one thing that fills the picture. Scenes, text, faces of certain people,
-  medical or safety-critical pictures are out of its reach.
-- It errs often: see the table. A score is a similarity, not a probability.
-- The threshold suits pictures like the test images. For others, `oneshot calibrate FOLDER` finds another.
-- It takes the biases of its data: which classes were photographed, where, and how.
-- Among the {group} classes, the hardest is {hardest} ({lowest:.1f} % of triplets right), the easiest {easiest}
-  ({highest:.1f} %).
-
-## Classes it has seen
-
-{seen_names}
-"""
-
 
 class ExportStage(StageParams):
     """What the stage `export` reads."""
@@ -97,36 +54,63 @@ def model_card(
         classes: rows of the held-out classes, with `class` and `triplet_accuracy`.
         group: what these are, unseen or validation.
     """
-    rows = [f"| `{k}` | {meaning(k, group)} | {100 * v:.2f} |" for k, v in metrics.items() if k != "threshold"]
-    hardest, *_, easiest = sorted(classes, key=lambda row: row["triplet_accuracy"])
+    method, size, name = about["method"], about["image_size"], Path(dataset).name
+    dimensions, count = network.dimensions, len(classes)
+    own = Path(dataset).expanduser().is_dir()
+    triplet, ci95 = metrics["triplet"], estimate([row["triplet_accuracy"] for row in classes]).ci95
+    front = _front(method, name, own, group, triplet, ci95)
+    elsewhere = ALL_CLASSES if dataset == "cifar100" else ""
+    figures = [f"| `{k}` | {meaning(k, group)} | {100 * v:.2f} |" for k, v in metrics.items() if k != "threshold"]
+    rows = "\n".join(figures)
+    by_accuracy = sorted((row["triplet_accuracy"], row["class"].replace("_", " ")) for row in classes)
+    (lowest, hardest), (highest, easiest) = by_accuracy[0], by_accuracy[-1]
     shape = ", ".join(f"{key} {getattr(network.config, key)}" for key in ("stem", "widths", "blocks", "first_stride"))
     layers = f"ResNet ({shape}), {sum(weight.numel() for weight in network.parameters()):,} weights"
     if (members := network.config.members) > 1:
         layers = f"{members} side by side, each on all images: {layers} in all"
-    ci95 = estimate([row["triplet_accuracy"] for row in classes]).ci95
-    return CARD.format(
-        front=_front(about["method"], Path(dataset).name, Path(dataset).is_dir(), group, metrics["triplet"], ci95),
-        count=len(classes),
-        triplet=100 * metrics["triplet"],
-        ci95=100 * ci95,
-        method=about["method"],
-        size=about["image_size"],
-        dimensions=network.dimensions,
-        training=TRAININGS[about["method"]],
-        dataset=Path(dataset).name,
-        group=group,
-        elsewhere=ALL_CLASSES if dataset == "cifar100" else "",
-        images=about["images"],
-        seen=len(about["seen_classes"]),
-        network=layers,
-        threshold=about["threshold"],
-        metrics="\n".join(rows),
-        hardest=hardest["class"].replace("_", " "),
-        lowest=100 * hardest["triplet_accuracy"],
-        easiest=easiest["class"].replace("_", " "),
-        highest=100 * easiest["triplet_accuracy"],
-        seen_names=", ".join(about["seen_classes"]).replace("_", " ") + ".",
-    )
+    seen = ", ".join(about["seen_classes"]).replace("_", " ") + "."
+    return f"""\
+---
+{front}---
+
+# Model card: {method}
+
+A Siamese network that turns a picture of {size} x {size} pixels into a direction of {dimensions} dimensions. Pictures
+of one class point in like directions, also for classes that training never saw. The pipeline's stage `export` wrote it.
+
+| | |
+| --- | --- |
+| file | `models/{method}.safetensors`: numbers of 16 bits, read with 32; loading runs no code |
+| use | `oneshot verify a.png b.png --model {method}`, or `Recognizer("{method}")` from `oneshot.recognizer` |
+| training | {TRAININGS[method]} |
+| data | {name}, {about["images"]:,} images through the network, of {len(about["seen_classes"])} classes |
+| network | {layers} |
+| threshold | cosine {about["threshold"]:.4f}, calibrated on images of seen classes that training did not see |
+| parameters | `params.yaml` of the commit that this file stands in |
+
+## What it reaches
+
+Measured on test images. *Unseen* classes took no part in training or calibration. Triplet accuracy on the {count}
+{group} classes is {100 * triplet:.2f} ± {100 * ci95:.2f} %: a 95 % interval of the mean over classes like these.
+{elsewhere}
+| key in `metrics/{method}.json` | what | in % |
+| --- | --- | --- |
+{rows}
+
+## Limits
+
+- It knows pictures like those of {name}: one thing that fills the picture. Scenes, text, faces of certain people,
+  medical or safety-critical pictures are out of its reach.
+- It errs often: see the table. A score is a similarity, not a probability.
+- The threshold suits pictures like the test images. For others, `oneshot calibrate FOLDER` finds another.
+- It takes the biases of its data: which classes were photographed, where, and how.
+- Among the {group} classes, the hardest is {hardest} ({100 * lowest:.1f} % of triplets right), the easiest {easiest}
+  ({100 * highest:.1f} %).
+
+## Classes it has seen
+
+{seen}
+"""
 
 
 def _front(method: str, dataset: str, own: bool, group: str, triplet: float, ci95: float) -> str:
