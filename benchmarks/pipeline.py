@@ -9,7 +9,8 @@ import time
 import yaml
 from timing import ROOT, peak_memory, side_by_side, spread
 
-from oneshot.record.runs import mirror_project, write_params
+from oneshot.common.files import write_text
+from oneshot.record.runs import mirror_project, params_with
 
 FEWER = {"image_budget": 20_000}  # what a training holds at a time stays; how long it takes, images a second say
 
@@ -29,7 +30,7 @@ def stages() -> dict[str, dict[str, float]]:
     """Seconds of each stage, and the GiB that it holds at most, on the project's data, in runs/benchmark/."""
     folder, costs = ROOT / "runs/benchmark", {}
     mirror_project(ROOT, folder)
-    write_params(ROOT, folder / "params.yaml", FEWER)
+    write_text(folder / "params.yaml", params_with(ROOT, FEWER))
     for name, command in stage_commands().items():
         began = time.monotonic()
         gib = peak_memory([sys.executable, *command.split()[1:]], folder, folder / "log.txt")

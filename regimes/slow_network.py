@@ -23,7 +23,7 @@ from _question import ROOT, write_answer
 from _two_machines import measure
 
 from oneshot.adaptation.adapter import Embedder
-from oneshot.common.files import read_json, write_json
+from oneshot.common.files import read_json, write_json, write_text
 from oneshot.common.params import load_params
 from oneshot.common.stage import Parser, run_stage
 from oneshot.data.dataset import load_dataset
@@ -34,7 +34,7 @@ from oneshot.evaluation.episodes import few_shot_accuracy
 from oneshot.evaluation.metrics import triplet_accuracy
 from oneshot.hardware.device import set_up
 from oneshot.model.model_file import load_model
-from oneshot.record.runs import write_params
+from oneshot.record.runs import params_with
 from oneshot.report.comparison import METHODS
 from oneshot.training.learner import Learner, TrainingStage
 from oneshot.training.loop import FINAL_NORM_BATCHES
@@ -99,7 +99,7 @@ def project(name: str, method: str, fold: str, images: int) -> Path:
         if not (folder / "data/dataset").exists():
             (folder / "data/dataset").symlink_to(ROOT / "data/dataset")
         here = {"split.unseen": fold, "seed": FOLDS[fold], "image_budget": images}
-        write_params(ROOT, folder / "params.yaml", CHANGES[method] | here)
+        write_text(folder / "params.yaml", params_with(ROOT, CHANGES[method] | here))
         stage(folder, "split_tasks")
     return folder
 

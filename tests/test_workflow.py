@@ -14,7 +14,8 @@ import yaml
 from dvc.repo import Repo
 from helpers import KILL_TRAININGS, ROOT, TINY, write_pictures
 
-from oneshot.record.runs import write_params
+from oneshot.common.files import write_text
+from oneshot.record.runs import params_with
 from oneshot.report.comparison import HEADLINES
 
 METHODS = ("classic", "meta")
@@ -79,7 +80,7 @@ def finished(tmp_path_factory):
     """A project whose trainings were both killed and went on in a second `dvc repro`, committed; and its output."""
     project = Project(tmp_path_factory.mktemp("workflow") / "project")
     Project(ROOT).copy_to(project.folder, *COPIED, *FOLDERS)
-    write_params(ROOT, project.folder / "params.yaml", TINY)
+    write_text(project.folder / "params.yaml", params_with(ROOT, TINY))
     for module, (many, few) in FEWER.items():
         path = project.folder / "src/oneshot/evaluation" / module
         path.write_text(path.read_text().replace(f"EPISODES{many}", f"EPISODES{few}"))

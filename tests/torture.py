@@ -40,7 +40,7 @@ from oneshot.common.errors import UserError
 from oneshot.common.files import md5, read_json, write_json, write_text
 from oneshot.common.stage import run_stage
 from oneshot.record.pages import write_pages
-from oneshot.record.runs import mirror_project, start, write_params
+from oneshot.record.runs import mirror_project, params_with, start
 
 TALLY = ROOT / "docs/torture.json"
 OUTPUTS = ("data/dataset", "data/split.json", "results", "metrics", "plots", "models")
@@ -234,7 +234,7 @@ def make_project(folder: Path) -> Path:
     mirror_project(ROOT, folder)
     (folder / "data/raw").unlink(missing_ok=True)  # a link that leads nowhere
     write_text(folder / ".dvc/config", DVC_ALONE)
-    write_params(ROOT, folder / "params.yaml", PARAMS)
+    write_text(folder / "params.yaml", params_with(ROOT, PARAMS))
     write_text(folder / "log.txt", "")
     return folder
 

@@ -18,7 +18,7 @@ from oneshot.common.schema import checked, shown
 from oneshot.data.split import SplitStage
 from oneshot.evaluation.context import MeasuringStage
 from oneshot.report.comparison import CompareStage
-from oneshot.sources.datasets import DownloadStage, dataset_mistakes, known_size
+from oneshot.sources.datasets import DownloadStage, dataset_mistake, known_size
 from oneshot.training.classic import ClassicStage
 from oneshot.training.reptile import ReptileStage
 
@@ -45,7 +45,7 @@ class Params(DownloadStage, SplitStage, ClassicStage, ReptileStage, MeasuringSta
 
     def mistakes(self) -> Iterator[tuple[str, Any, str]]:
         """Yield (full name, value, what is allowed) for values that are fine alone but not together."""
-        for allowed in dataset_mistakes(self.dataset):
+        if allowed := dataset_mistake(self.dataset):
             yield "dataset", self.dataset, allowed
         if min(self.classes, self.training_images) < 4:
             found = f"it has {self.classes} classes, and {self.training_images} pictures of one to train on"

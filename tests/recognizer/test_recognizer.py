@@ -104,10 +104,10 @@ def test_pictures_in_memory_are_as_those_in_files(recognizer, tmp_path, mode):
     vectors = recognizer.embed([tmp_path / "a.png", opened, np.rot90(values, -1), str(tmp_path / "b.png")])
     assert (vectors == vectors[0]).all() and (recognizer.embed(image) != vectors[0]).any()
     assert opened.size == (30, 20) and np.allclose(recognizer.embed(opened), vectors[:1], atol=1e-6)  # not changed
-    classes = {"a": opened, "b": [values, tmp_path / "b.png"]}
+    classes = {"a": opened, "b\u00a0c": [values, tmp_path / "b.png"]}
     gallery = recognizer.enroll(classes)
-    assert gallery.names == ["a", "b"] and gallery.counts.tolist() == [1, 2]
-    np.testing.assert_allclose(gallery.means[1], recognizer.embed(classes["b"]).mean(axis=0), atol=1e-6)
+    assert gallery.names == ["a", r"b\xa0c"] and gallery.counts.tolist() == [1, 2]
+    np.testing.assert_allclose(gallery.means[1], recognizer.embed(classes["b\u00a0c"]).mean(axis=0), atol=1e-6)
     assert recognizer.verify(values, image).similarity == pytest.approx(1)
     assert refusal(recognizer.enroll, {}) == "classes: has no pictures"
     assert refusal(recognizer.enroll, {"a": []}) == "a: has no pictures"

@@ -13,7 +13,7 @@ from torture import DVC_ALONE, running_in
 
 from oneshot.common.files import write_text
 from oneshot.common.lock import only_one
-from oneshot.record.runs import LOCK, read_overrides, run_pipeline, write_params
+from oneshot.record.runs import LOCK, params_with, read_overrides, run_pipeline
 
 # A stage that lasts, in a project of its own.
 PIPELINE = "stages:\n  long:\n    cmd: python -c \"import time; open('began', 'w'); time.sleep(600)\"\n"
@@ -39,23 +39,20 @@ def test_settings_come_after_the_config_and_paths_are_made_absolute(tmp_path, mo
         "network.start_from": str(tmp_path / "cups"), "dataset": "digits",  # a known name stays one
     }  # fmt: skip
     assert read_overrides(config, ["network.start_from=none"])["network.start_from"] == "none"
-    for value in ("[", "2024-99-99", "!!bool abc", "9" * 5000, "[" * 5000, "017", "1: 2: 3"):
+    for value in ("[", "2024-99-99", "!!bool abc", "9" * 5000, "[" * 5000, "1: 2: 3"):
         told = refusal(read_overrides, config, [f"seed={value}"])
         assert told.startswith("--set seed: ") and len(told) < 400
     assert "NAME=VALUE" in refusal(read_overrides, config, ["a"])
 
 
-def test_written_parameters_keep_their_comments_and_mistakes_are_named(tmp_path):
-    path = tmp_path / "params.yaml"
-    write_params(ROOT, path, {"reptile.inner_steps": 10})
+def test_changed_parameters_keep_their_comments_and_mistakes_are_named():
     before = (ROOT / "params.yaml").read_text().splitlines()
-    changed = [line for line in path.read_text().splitlines() if line not in before]
+    changed = [line for line in params_with(ROOT, {"reptile.inner_steps": 10}).splitlines() if line not in before]
     assert [line.split("#")[0].strip() for line in changed] == ["inner_steps: 10"] and "# optimizer steps" in changed[0]
     unknown = "reptile.inner_step: unknown parameter; did you mean reptile.inner_steps?"
-    assert refusal(write_params, ROOT, path, {"reptile.inner_step": 1}) == unknown
-    told = refusal(write_params, ROOT, path, {"reptile.inner_steps": 0})
+    assert refusal(params_with, ROOT, {"reptile.inner_step": 1}) == unknown
+    told = refusal(params_with, ROOT, {"reptile.inner_steps": 0})
     assert "reptile.inner_steps: found 0; must be at least 1" in told
-    assert "inner_steps: 10 " in path.read_text()  # what is refused does not stay
 
 
 def wait_until(true):

@@ -9,10 +9,10 @@ import yaml
 from helpers import COMMITTED, ROOT, refusal
 from made_up import add_study, details, make_project
 
-from oneshot.common.files import write_bytes
+from oneshot.common.files import write_bytes, write_text
 from oneshot.common.params import changed
 from oneshot.params import Params, check_params
-from oneshot.record.runs import read_overrides, write_params
+from oneshot.record.runs import params_with, read_overrides
 from oneshot.record.statistics import interval, luck_band
 from oneshot.record.studies import Record
 
@@ -25,7 +25,7 @@ def test_every_config_is_a_valid_set_of_parameters_that_changes_something(tmp_pa
     for number in range(classes * each):  # pictures of which only the names count
         write_bytes(tmp_path / f"pictures/{number % classes}/{number}.png", b"")
     more = [f"dataset={tmp_path}/pictures"] if classes else []
-    write_params(ROOT, tmp_path / "params.yaml", read_overrides(config, more))
+    write_text(tmp_path / "params.yaml", params_with(ROOT, read_overrides(config, more)))
     assert check_params(tmp_path / "params.yaml") != check_params(ROOT / "params.yaml")
 
 

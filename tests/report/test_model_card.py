@@ -5,7 +5,7 @@ import yaml
 from helpers import tiny_params
 
 from oneshot.model.network import new_network
-from oneshot.report.model_card import about_model, model_card
+from oneshot.report.model_card import model_card
 
 ABOUT = {
     "method": "meta", "image_size": 32, "images": 1234567, "threshold": 0.51234,
@@ -50,14 +50,3 @@ def test_a_hub_reads_the_card(method):
     (metric,) = result["metrics"]
     assert metric["type"] in read["metrics"] and metric["value"] == 0.9123
     assert metric["name"] == "triplet accuracy, unseen classes (± 1.2706, 95 % interval over classes)"
-
-
-def test_a_model_file_says_what_its_use_needs():
-    roc = [{"fpr": 0, "tpr": 0, "threshold": 0.75, "chosen": 0}, {"fpr": 1, "tpr": 1, "threshold": -1, "chosen": 1}]
-    found = about_model({"method": "meta", "threshold": 0}, 0.5, roc, "flip")
-    assert found == {
-        "method": "meta",
-        "threshold": 0.5,
-        "roc": {"threshold": [0.75, -1.0], "fpr": [0.0, 1.0], "tpr": [0.0, 1.0]},
-        "tta": "flip",
-    }

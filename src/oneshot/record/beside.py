@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import mean
 
 from oneshot.record.markdown import estimated, percent, table
-from oneshot.record.studies import NotRun, Record, Study
+from oneshot.record.studies import NotRun, Record
 from oneshot.report.comparison import METHODS, flat
 
 # Table -> runs ("default": the project's own), the first being what the others differ from -> words for them.
@@ -58,7 +58,7 @@ def beside(record: Record, kind: str) -> str:
     there = [name for name in others if name in record.done]
     if not there:
         raise NotRun("make studies")
-    runs = {name: record.default if name == "default" else line(record, name) for name in (first, *there)}
+    runs = {name: record.default if name == "default" else record.study(name) for name in (first, *there)}
     classes = [{row["class"] for row in run["classes"]} for run in runs.values()]
     shared = set.intersection(*classes) if set.union(*classes) != set.intersection(*classes) else set()
     rows = []
@@ -74,16 +74,10 @@ def beside(record: Record, kind: str) -> str:
 def cifar_fs(record: Record) -> str:
     """5-way accuracy on CIFAR-FS beside published figures, from the lowest to the highest."""
     rows = [[name, f"{one:.1f}", f"{five:.1f}"] for name, (one, five) in record.published["cifar_fs"].items()]
-    line(record, "cifar_fs")
+    record.study("cifar_fs")
     for name, words in CIFAR_FS.items():
         for method in METHODS if name in record.done else ():
             sampled = record.done[name][method]["unseen"]["sampled_episodes"]
             cells = [estimated(*(sampled[shot][key] for key in ("accuracy", "ci95"))) for shot in sampled]
             rows.append([f"**{method}, {words}**", *cells])
     return table(["", "1-shot", "5-shot"], sorted(rows, key=lambda row: float(row[1].split()[0])))
-
-
-def line(record: Record, name: str) -> Study:
-    if name not in record.done:
-        raise NotRun(f"python scripts/run_studies.py {name}")
-    return record.done[name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from oneshot.recognizer import Recognizer
 from oneshot.recognizer.cli import told
 from oneshot.record import folds
-from oneshot.record.beside import line
 from oneshot.record.cost import SHOTS
 from oneshot.record.markdown import estimated, table
 from oneshot.record.studies import NotRun, Record
@@ -27,15 +26,15 @@ def headline(record: Record) -> str:
         f"labels 90-99, as the reference, {len(record.seeds)} seeds": record.seeds,
     }
     measures = {"triplet": "triplet accuracy", "one_shot": "10-way 1-shot"}
-    rows = [[group, words, *paired(runs, key), ""] for group, runs in groups.items() for key, words in measures.items()]
-    sampled = {m: line(record, "cifar_fs")[m]["unseen"]["sampled_episodes"] for m in METHODS}
+    rows = [[group, words, *paired(runs, key)] for group, runs in groups.items() for key, words in measures.items()]
+    sampled = {m: record.study("cifar_fs")[m]["unseen"]["sampled_episodes"] for m in METHODS}
     papers = record.published["cifar_fs"]
     for place, (key, words) in enumerate(SHOTS.items()):
         cells = [estimated(sampled[method][key]["accuracy"], sampled[method][key]["ci95"]) for method in METHODS]
         best = max(figures[place] for figures in papers.values())
-        published = f"ProtoNet {papers['ProtoNet, ResNet-12'][place]}, best {best}"
-        rows.append(["CIFAR-FS, one seed", words, *cells, "", published])
-    heading = ["unseen classes", "in %", *METHODS, "meta - classic", "papers"]
+        published = f"ProtoNet {papers['ProtoNet, ResNet-12'][place]}, the best {best}"
+        rows.append([f"CIFAR-FS, one seed; papers: {published}", words, *cells, ""])
+    heading = ["unseen classes", "in %", *METHODS, "meta - classic"]
     return f"**{folds.outcome(runs)}**\n\n{table(heading, rows)}"
 
 

@@ -48,10 +48,10 @@ def run_pipeline(root: Path, name: str, overrides: dict[str, Any], *targets: str
         UserError: it runs there already, or a parameter is wrong.
     """
     folder = root / "runs" / name
-    write_params(root, folder / "params.yaml", overrides, write=False)  # what is refused leaves no folder
+    params = params_with(root, overrides)  # first: what is refused leaves no folder
     with only_one(folder / LOCK) as lock:
         mirror_project(root, folder)
-        write_params(root, folder / "params.yaml", overrides)
+        write_text(folder / "params.yaml", params)
         print(f"The pipeline runs in {os.path.relpath(folder)}/", flush=True)
         make_repository(folder)
         if code := repro(folder, lock, *targets):
@@ -116,8 +116,8 @@ def mirror_project(root: Path, folder: Path) -> None:
             raw.symlink_to("../../../data/raw", target_is_directory=True)
 
 
-def write_params(root: Path, path: Path, overrides: dict[str, Any], write: bool = True) -> None:
-    """Write the params.yaml of the project in `root` to `path` with `overrides`, comments kept; or only check them.
+def params_with(root: Path, overrides: dict[str, Any]) -> str:
+    """The text of the params.yaml of the project in `root` with `overrides`, comments kept.
 
     Raises:
         UserError: an unknown parameter, or a value that is not allowed.
@@ -132,9 +132,8 @@ def write_params(root: Path, path: Path, overrides: dict[str, Any], write: bool 
             raise UserError(f"{name}: unknown parameter; {nearest(name, known)}")
     text = io.StringIO()
     yaml.dump(changed(params, overrides), text)
-    check_params(path, text.getvalue())  # first: what is refused does not stay
-    if write:
-        write_text(path, text.getvalue())
+    check_params("params.yaml", text.getvalue())
+    return text.getvalue()
 
 
 def start(folder: Path, *targets: str, **options: Any) -> subprocess.Popen[bytes]:

@@ -94,6 +94,16 @@ class Record:
         """The lines that have figures for the present default, with these."""
         return {name: study for name in self.lines if (study := self.load(name))}
 
+    def study(self, name: str) -> Study:
+        """The figures of a line of the record.
+
+        Raises:
+            NotRun: it has none for the present default.
+        """
+        if name not in self.done:
+            raise NotRun(f"python scripts/run_studies.py {name}")
+        return self.done[name]
+
     @cached_property
     def seeds(self) -> list[Study]:
         """The project's own run, and after it those that differ in nothing but the seed."""

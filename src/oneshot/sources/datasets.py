@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import gzip
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -97,17 +97,18 @@ def known_size(dataset: str) -> tuple[int, int]:
     return (known.classes, known.images) if known else folder_size(dataset)
 
 
-def dataset_mistakes(dataset: str) -> Iterator[str]:
-    """What is allowed as parameter `dataset`, where this one is neither a known name nor an existing folder."""
-    if dataset not in DATASETS and not os.path.isdir(os.path.expanduser(dataset)):
-        close = difflib.get_close_matches(dataset, DATASETS, n=1, cutoff=0.7)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        yield f"must be one of {', '.join(DATASETS)}, or the path of a folder of pictures{hint}"
+def dataset_mistake(dataset: str) -> str:
+    """What is allowed as parameter `dataset`, where this one is neither a known name nor a folder; else ""."""
+    if dataset in DATASETS or os.path.isdir(os.path.expanduser(dataset)):
+        return ""
+    close = difflib.get_close_matches(dataset, DATASETS, n=1, cutoff=0.7)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"must be one of {', '.join(DATASETS)}, or the path of a folder of pictures{hint}"
 
 
 def get_dataset(params: DownloadStage, raw: str | Path, source: str | None = None) -> Dataset:
     """The data set that `params` name: a known one, as `fetch_dataset` gives it, or a folder of pictures."""
-    for allowed in dataset_mistakes(params.dataset):
+    if allowed := dataset_mistake(params.dataset):
         raise UserError(f"dataset: found {shown(params.dataset)}; {allowed}")
     if params.dataset in DATASETS:
         return fetch_dataset(params.dataset, raw, source)
