@@ -35,7 +35,7 @@ SPANS = [span.replace("\\|", "|") for text in PROSE.values() for span in re.find
 LINES = [line.removeprefix("$ ") for language, block in BLOCKS if language in ("sh", "console")
          for line in block.splitlines() if language == "sh" or line.startswith("$ ")]  # fmt: skip
 COMMANDS = LINES + SPANS
-DIFFERENCES = next(text for text in PAGES.values() if "| The reference | Here |" in text)
+DIFFERENCES = (ROOT / "docs/reference-project.md").read_text().partition("## Its figures")[0]
 MADE = (  # by commands or by the reader, and no stage's output
     r"(\.venv|checkpoints|runs|data/raw|known|pictures)/.*|\.dvc/tmp/rwlock"
     r"|dvc\.lock|studies/NAME\.json|report\.html|roc\.svg|threshold\.json|known\.safetensors|new\.jpg"

@@ -7,7 +7,7 @@ import pytest
 from helpers import refusal, write_pictures
 
 from oneshot.sources import datasets
-from oneshot.sources.datasets import DATASETS, DownloadStage, dataset_mistakes, fetch_dataset, get_dataset, known_size
+from oneshot.sources.datasets import DATASETS, DownloadStage, dataset_mistake, fetch_dataset, get_dataset, known_size
 from oneshot.sources.image_folder import read_folder
 
 
@@ -50,8 +50,8 @@ def test_a_folder_is_read_and_another_data_set_is_one_more_line(tmp_path, tiny, 
     assert known_size(str(folder)) == (6, 8)  # of ten pictures of each class, two are to test on
     monkeypatch.setitem(datasets.DATASETS, "tiny", datasets.KnownDataset(lambda *_: tiny, classes=6, images=12))
     assert get_dataset(params("tiny"), "unused") is tiny and known_size("tiny") == (6, 12)
-    assert "tiny" in next(dataset_mistakes("none"))
-    assert not [mistake for name in (*DATASETS, str(folder)) for mistake in dataset_mistakes(name)]
+    assert "tiny" in dataset_mistake("none")
+    assert not any(map(dataset_mistake, (*DATASETS, str(folder))))
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_a_folder_is_read_and_another_data_set_is_one_more_line(tmp_path, tiny, 
 )
 def test_what_is_neither_is_named(tmp_path, dataset, hint):
     allowed = f"must be one of {', '.join(sorted(DATASETS))}, or the path of a folder of pictures{hint}"
-    assert list(dataset_mistakes(dataset)) == [allowed]
+    assert dataset_mistake(dataset) == allowed
     assert refusal(get_dataset, params(dataset), tmp_path / "raw") == f"dataset: found {dataset!r}; {allowed}"
     assert not (tmp_path / "raw").exists()
 
 
 def test_a_path_that_none_can_have_is_named_too():
     for odd in ("a\nb", "x" * 5000, "~nobody-of-this-name/x", "a\0b"):
-        assert refusal(get_dataset, params(odd), "raw") and len(list(dataset_mistakes(odd))) == 1
+        assert refusal(get_dataset, params(odd), "raw") and dataset_mistake(odd)
 
 
 @pytest.mark.parametrize("name", ["digits", "cifar100"])
