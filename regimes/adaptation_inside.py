@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from oneshot.adaptation.adapter import BATCH, SOFT_SCALE, AdaptationParams, Embedder
-from oneshot.common.files import read_json, read_yaml, write_json
+from oneshot.common.files import md5, read_json, read_yaml, write_json
 from oneshot.common.params import changed
 from oneshot.common.stage import Parser, run_stage
 from oneshot.data.dataset import Dataset, load_dataset
@@ -79,7 +79,8 @@ class AdaptingLearner(Learner):
 
 def stage(fold: int, method: str, arm: str, rate: float) -> dict[str, float]:
     """Train on, and measure on the classes that the fold holds out: N-way accuracies, frozen and adapted."""
-    piece = PIECES / f"{fold}_{method}_{arm.split()[0]}_{rate}.json"
+    model = fold_network(fold, method)
+    piece = PIECES / f"{fold}_{method}_{arm.split()[0]}_{rate}_{md5(model)[:8]}.json"
     if piece.exists():
         return read_json(piece, dict[str, float])
     print(piece.stem, flush=True)
@@ -91,7 +92,7 @@ def stage(fold: int, method: str, arm: str, rate: float) -> dict[str, float]:
     compute = set_up(params.hardware)
     keep_freed_memory()
     dataset, split = load_dataset(ROOT / "data/dataset"), load_split(ROOT / f"runs/fold_{fold}/data/split.json")
-    network, _ = load_model(fold_network(fold, method))
+    network, _ = load_model(model)
     pool = ClassPool([split.training[label] for label in split.seen])
     store = ImageStore(dataset.train_images, compute.device, params.batch.augmentation)
     learner = (AdaptingLearner if through else Learner)(params, compute, network, store, pool)
