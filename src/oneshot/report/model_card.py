@@ -62,8 +62,6 @@ def model_card(
     elsewhere = ALL_CLASSES if dataset == "cifar100" else ""
     figures = [f"| `{k}` | {meaning(k, group)} | {100 * v:.2f} |" for k, v in metrics.items() if k != "threshold"]
     rows = "\n".join(figures)
-    by_accuracy = sorted((row["triplet_accuracy"], row["class"].replace("_", " ")) for row in classes)
-    (lowest, hardest), (highest, easiest) = by_accuracy[0], by_accuracy[-1]
     shape = ", ".join(f"{key} {getattr(network.config, key)}" for key in ("stem", "widths", "blocks", "first_stride"))
     layers = f"ResNet ({shape}), {sum(weight.numel() for weight in network.parameters()):,} weights"
     if (members := network.config.members) > 1:
@@ -97,20 +95,27 @@ Measured on test images. *Unseen* classes took no part in training or calibratio
 | --- | --- | --- |
 {rows}
 
-## Limits
-
-- It knows pictures like those of {name}: one thing that fills the picture. Scenes, text, faces of certain people,
-  medical or safety-critical pictures are out of its reach.
-- It errs often: see the table. A score is a similarity, not a probability.
-- The threshold suits pictures like the test images. For others, `oneshot calibrate FOLDER` finds another.
-- It takes the biases of its data: which classes were photographed, where, and how.
-- Among the {group} classes, the hardest is {hardest} ({100 * lowest:.1f} % of triplets right), the easiest {easiest}
-  ({100 * highest:.1f} %).
+{_limits(name, group, classes)}
 
 ## Classes it has seen
 
 {seen}
 """
+
+
+def _limits(dataset: str, group: str, classes: Rows) -> str:
+    by_accuracy = sorted((row["triplet_accuracy"], row["class"].replace("_", " ")) for row in classes)
+    (lowest, hardest), (highest, easiest) = by_accuracy[0], by_accuracy[-1]
+    return f"""\
+## Limits
+
+- It knows pictures like those of {dataset}: one thing that fills the picture. Scenes, text, faces of certain people,
+  medical or safety-critical pictures are out of its reach.
+- It errs often: see the table. A score is a similarity, not a probability.
+- The threshold suits pictures like the test images. For others, `oneshot calibrate FOLDER` finds another.
+- It takes the biases of its data: which classes were photographed, where, and how.
+- Among the {group} classes, the hardest is {hardest} ({100 * lowest:.1f} % of triplets right), the easiest {easiest}
+  ({100 * highest:.1f} %)."""
 
 
 def _front(method: str, dataset: str, own: bool, group: str, triplet: float, ci95: float) -> str:
