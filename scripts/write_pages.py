@@ -1,6 +1,6 @@
 """Write the generated parts of README.md and of the pages in docs/, and the pictures of the record.
 
-python scripts/write_pages.py      (after `dvc repro`, a study, a benchmark, or a change of parameters or modules)
+python scripts/write_pages.py      (after `dvc repro`, a study, a benchmark, or a change of commands)
 """
 
 from __future__ import annotations

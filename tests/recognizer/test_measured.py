@@ -57,6 +57,12 @@ def test_figures_and_their_intervals_are_those_of_plain_counting(monkeypatch):
     assert (low < high).all()
 
 
+def test_classes_that_are_alike_but_not_perfect_have_an_interval_too():
+    sizes = np.full(10, 4)
+    figure = measured._figure(lambda times: times @ np.full(10, 0.95) / times.sum(axis=1), sizes)
+    assert figure.low == pytest.approx(0.95 - 3 / 40) and figure.high == 1
+
+
 def test_few_shots_name_what_all_choices_of_examples_name():
     vectors, names = some_classes((2, 2, 2, 1), spread=1.0)
     pairs = vectors[:6].reshape(3, 2, -1)

@@ -31,7 +31,7 @@ from oneshot.recognizer.recognizer import CALIBRATE, OwnThreshold, Recognizer
 Floats = NDArray[np.float64]
 
 DRAWS = 2000
-FEWEST = 5  # classes for an interval: one of fewer holds the figure of other classes in half of all cases only
+FEWEST = 5  # classes for an interval: those of fewer say next to nothing
 
 
 class Figure(NamedTuple):
@@ -175,7 +175,7 @@ def _figure(of: Callable[[Floats], Floats], sizes: NDArray[np.int64]) -> Figure:
         low, high = np.nanquantile(of(draws.astype(float)), [0.025, 0.975]) - value
     wider = stdtrit(len(sizes) - 1, 0.975) / ndtri(0.975) * (len(sizes) / (len(sizes) - 1)) ** 0.5
     low, high = wider * low, wider * high
-    if low == high:  # no class differs: the rule of three, as pictures were right or wrong alike
+    if high - low < 1e-9:  # no class differs, as where all is right: the rule of three
         low, high = -3 / sizes.sum(), 3 / sizes.sum()
     return Figure(value, max(0.0, float(value + low)), min(1.0, float(value + high)))
 

@@ -154,7 +154,9 @@ class Recognizer:
     def enroll(self, classes: str | Path | Mapping[str, Picture | Iterable[Picture]]) -> Gallery:
         """A gallery of classes: the pictures of each by its name, or a folder of them, or of one picture for each."""
         if isinstance(classes, Mapping):
-            of_each = {printable(name): _several(pictures) for name, pictures in classes.items()}
+            of_each: dict[str, list[Picture]] = {}
+            for name, pictures in classes.items():
+                of_each.setdefault(printable(name), []).extend(_several(pictures))
             if not of_each or not all(of_each.values()):
                 raise UserError(f"{next((name for name in of_each if not of_each[name]), 'classes')}: has no pictures")
             names, pictures = zip(*((name, one) for name, several in of_each.items() for one in several), strict=True)

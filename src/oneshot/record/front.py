@@ -32,7 +32,7 @@ def headline(record: Record) -> str:
     for place, (key, words) in enumerate(SHOTS.items()):
         cells = [estimated(sampled[method][key]["accuracy"], sampled[method][key]["ci95"]) for method in METHODS]
         best = max(figures[place] for figures in papers.values())
-        published = f"ProtoNet {papers['ProtoNet, ResNet-12'][place]}, the best {best}"
+        published = f"ProtoNet {papers['ProtoNet, ResNet-12'][place]}, best listed {best}"
         rows.append([f"CIFAR-FS, one seed; papers: {published}", words, *cells, ""])
     heading = ["unseen classes", "in %", *METHODS, "meta - classic"]
     return f"**{folds.outcome(runs)}**\n\n{table(heading, rows)}"
