@@ -297,6 +297,15 @@ def test_a_name_is_a_model_of_the_current_folder_or_else_of_this_project(tmp_pat
     assert model_path("classic") == ROOT / "models/classic.safetensors"
 
 
+def test_an_installed_name_is_found_where_pip_put_it_for_one_user(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("oneshot.recognizer.recognizer.__file__", str(tmp_path / "site/oneshot/recognizer/module.py"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name, scheme: str(tmp_path / scheme / name))
+    file = tmp_path / f"{os.name}_user/data/share/oneshot/models/meta.safetensors"
+    write_text(file, "")
+    assert model_path("meta") == file and model_path("classic") == Path("models/classic.safetensors")
+
+
 def test_a_class_without_a_picture_that_can_be_read_stops_enroll(run, pictures, tmp_path):
     shutil.copytree(pictures / "red", tmp_path / "all/red")
     (tmp_path / "all/cup").mkdir()

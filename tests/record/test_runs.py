@@ -39,7 +39,7 @@ def test_settings_come_after_the_config_and_paths_are_made_absolute(tmp_path, mo
         "network.start_from": str(tmp_path / "cups"), "dataset": "digits",  # a known name stays one
     }  # fmt: skip
     assert read_overrides(config, ["network.start_from=none"])["network.start_from"] == "none"
-    for value in ("[", "2024-99-99", "!!bool abc", "9" * 5000, "[" * 5000, "1: 2: 3"):
+    for value in ("[", "2024-99-99", "!!bool abc", "9" * 5000, "[" * 5000, "017", "1: 2: 3"):
         told = refusal(read_overrides, config, [f"seed={value}"])
         assert told.startswith("--set seed: ") and len(told) < 400
     assert "NAME=VALUE" in refusal(read_overrides, config, ["a"])

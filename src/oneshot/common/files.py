@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil  # comes with DVC
-from ruamel.yaml import YAML, YAMLError  # comes with DVC, which reads params.yaml by it
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event
+import yaml  # reads YAML 1.1
+from ruamel.yaml import YAML, YAMLError  # reads YAML 1.2, and params.yaml for DVC
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, ScalarEvent
 
 from oneshot.common.errors import UserError
-from oneshot.common.schema import checked
+from oneshot.common.schema import checked, shown
 
 MISSING = "run `dvc repro`, which makes it"
 MOST_TEXT, MOST_YAML = 2**28, 2**17  # bytes of a file; YAML takes a second for its most
@@ -135,7 +136,8 @@ def read_yaml(path: str | Path, schema: Any = Any, missing: str = "run from the 
 def parse_yaml(text: str, where: str) -> Any:
     """The value of a text in YAML, as DVC reads it; `where` it stands is for messages.
 
-    Refused is what costs much or may mean two things: aliases, tags, deep nesting.
+    Refused is what costs much or may mean two things: aliases, tags, deep nesting, values on which YAML 1.1 and 1.2
+    differ.
     """
     depth = 0
     try:
@@ -144,7 +146,7 @@ def parse_yaml(text: str, where: str) -> Any:
             if odd := _odd(event, depth):
                 raise UserError(f"{where}: line {event.start_mark.line + 1}: {odd}")
         return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, yaml.YAMLError, ValueError) as error:
         why, *_ = " ".join(str(error).split()).split("; use sys.")  # as in JSON
         raise UserError(f"{where}: not valid YAML: {why[:300]}") from None
 
@@ -156,6 +158,11 @@ def _odd(event: Event, depth: int) -> str:
         return f"more than {MOST_DEPTH} lists or groups within each other"
     if tag := getattr(event, "tag", None):
         return f"found the tag {str(tag).replace('tag:yaml.org,2002:', '!!')}; tags are not taken"
+    if isinstance(event, ScalarEvent) and event.implicit[0]:
+        new, old = YAML(typ="safe", pure=True).load(event.value), yaml.safe_load(event.value)
+        if repr(new) != repr(old) and not (isinstance(new, float) and old == event.value):  # DVC writes 1e-05
+            remedy = "write true, false or a plain number, or put it in quotes"
+            return f"found {shown(event.value)}, which YAML 1.1 and 1.2 read differently; {remedy}"
     return ""
 
 

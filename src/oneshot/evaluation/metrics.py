@@ -151,7 +151,7 @@ class Verification:
 
     def binary_accuracy(self, threshold: float) -> float:
         """(TPR + TNR) / 2 at a threshold."""
-        return float(self._balanced(np.array([_float32_at_least(threshold)]))[0])
+        return float(self._balanced(np.array([float32_at_least(threshold)]))[0])
 
     def best(self) -> tuple[float, float]:
         """The highest `binary_accuracy` of all thresholds, and the highest score of a pair that reaches it."""
@@ -203,7 +203,7 @@ class Verification:
             count, each = len(scores), max(2, (points - 1) // 4)  # the lowest score is among them
             ranks = np.concatenate([np.linspace(1, count, each), np.geomspace(1, count, each)])
             chosen.extend(scores[count - np.rint(ranks).astype(np.int64)])
-        chosen.extend(_float32_at_least(threshold) for threshold in also)
+        chosen.extend(float32_at_least(threshold) for threshold in also)
         thresholds = np.unique(np.array(chosen, dtype=np.float32))[::-1]
         tpr, fpr = self.rates(thresholds)
         return fpr, tpr, thresholds
@@ -245,7 +245,7 @@ def _blocks(rows: Tensor, columns: int) -> Iterator[tuple[int, Tensor]]:
     return ((first, rows[first : first + size]) for first in range(0, len(rows), size))
 
 
-def _float32_at_least(threshold: float) -> np.float32:
+def float32_at_least(threshold: float) -> np.float32:
     """The lowest float32 >= threshold: the same pairs pass either, and no score need be widened."""
     nearest = np.float32(threshold)
     return nearest if float(nearest) >= threshold else np.nextafter(nearest, np.float32(np.inf))

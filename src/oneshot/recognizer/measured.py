@@ -24,7 +24,15 @@ from oneshot.common.errors import UserError, printable
 from oneshot.common.files import new_file, read_json, write_json
 from oneshot.evaluation import episodes
 from oneshot.evaluation.calibration import Calibration, calibrate, roc_table
-from oneshot.evaluation.metrics import BLOCK, Verification, on_grid, pair_similarities, similarities, triplet_accuracy
+from oneshot.evaluation.metrics import (
+    BLOCK,
+    Verification,
+    float32_at_least,
+    on_grid,
+    pair_similarities,
+    similarities,
+    triplet_accuracy,
+)
 from oneshot.recognizer import cli
 from oneshot.recognizer.recognizer import CALIBRATE, OwnThreshold, Recognizer
 
@@ -71,14 +79,14 @@ class OwnClasses:
     def rates(self, threshold: float) -> dict[str, Figure]:
         """`tpr`, `fpr` and `binary`, (TPR + 1 - FPR) / 2, at a threshold."""
         rows, sizes, first = on_grid(torch.cat(self.pools)), self.sizes, np.cumsum(self.sizes) - self.sizes
+        least = float(float32_at_least(threshold))
         accepted = np.zeros((len(sizes), len(sizes)))  # pairs of class and class that reach the threshold
         for label, own in enumerate(rows.split(sizes.tolist())):
             for block in own.split(max(1, BLOCK // len(rows))):
-                reached = (similarities(block, rows).double() >= threshold).sum(dim=0).numpy()
+                reached = (similarities(block, rows) >= least).sum(dim=0).numpy()
                 accepted[label] += np.add.reduceat(reached, first)
         np.fill_diagonal(accepted, 0)
-        alike = (pair_similarities(own, np.zeros(len(own), int))[0] for own in self.pools)
-        same = np.array([(cosines.astype(np.float64) >= threshold).sum() for cosines in alike])
+        same = np.array([(pair_similarities(own, np.zeros(len(own), int))[0] >= least).sum() for own in self.pools])
 
         def tpr(times: Floats) -> Floats:
             return times @ same / (times @ (sizes * (sizes - 1) / 2))
@@ -172,9 +180,9 @@ def _figure(of: Callable[[Floats], Floats], sizes: NDArray[np.int64]) -> Figure:
         return Figure(value, None, None)
     draws = np.random.default_rng(0).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), DRAWS)
     with np.errstate(invalid="ignore"):  # a draw of one class alone has no different pairs
-        low, high = np.nanquantile(of(draws.astype(float)), [0.025, 0.975]) - value
+        ends = np.nanquantile(of(draws.astype(float)), [0.025, 0.975])
     wider = stdtrit(len(sizes) - 1, 0.975) / ndtri(0.975) * (len(sizes) / (len(sizes) - 1)) ** 0.5
-    low, high = wider * low, wider * high
+    low, high = wider * (ends - value)
     if high - low < 1e-9:  # no class differs, as where all is right: the rule of three
         low, high = -3 / sizes.sum(), 3 / sizes.sum()
     return Figure(value, max(0.0, float(value + low)), min(1.0, float(value + high)))

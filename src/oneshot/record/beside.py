@@ -60,7 +60,8 @@ def beside(record: Record, kind: str) -> str:
         raise NotRun("make studies")
     runs = {name: record.default if name == "default" else record.study(name) for name in (first, *there)}
     classes = [{row["class"] for row in run["classes"]} for run in runs.values()]
-    shared = set.intersection(*classes) if set.union(*classes) != set.intersection(*classes) else set()
+    if (shared := set.intersection(*classes)) == set.union(*classes):
+        shared = set()
     rows = []
     for name, run in runs.items():
         found = [flat(run[method])[path] for path in MEASURES.values() for method in METHODS]
