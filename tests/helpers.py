@@ -87,7 +87,7 @@ def tiny_learner(params: TrainingStage, classes: int = 5, per_class: int = 12) -
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (classes * per_class, 8, 8, 1), dtype=np.uint8)
-    pool = ClassPool(list(np.arange(classes * per_class).reshape(classes, per_class)))
+    pool = ClassPool(list(np.arange(classes * per_class).reshape(classes, per_class)), params.batch.rotates)
     compute = set_up(params.hardware)
     network = new_network(params.network, [100.0], [50.0])
     return Learner(params, compute, network, ImageStore(images, compute.device, params.batch.augmentation), pool)

@@ -55,8 +55,11 @@ def test_a_mistake_is_one_line_with_full_name_value_and_remedy(name, value, allo
     assert allowed in told and told.startswith(f"params.yaml: {found}")
 
 
-def test_random_triplets_take_any_number_of_classes_a_batch():
-    check({"loss.mining": "random", "batch.size": 126, "classic.batch_classes": 96})
+def test_random_triplets_take_any_number_of_classes_a_batch_but_no_rotated_ones():
+    random = {"loss.mining": "random", "batch.size": 126}
+    check(random | {"classic.batch_classes": 96})
+    told = refusal(check, random | {"batch.augmentation": "crop_flip_cutout_rotate"})
+    assert "batch.augmentation: found 'crop_flip_cutout_rotate'; needs loss.mining all or hard" in told
 
 
 def test_a_typo_names_the_nearest_parameter():

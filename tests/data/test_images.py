@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from oneshot.data.images import ImageStore
+from oneshot.data.images import ImageStore, rotated
 
 
 def store(augmentation, side=16):
@@ -99,3 +99,9 @@ def test_elastic_is_the_same_where_layers_compute_in_bfloat16():
     with torch.autocast("cpu", torch.bfloat16):
         inside = kept.augment(draws)
     assert torch.equal(inside, kept.augment(draws))
+
+
+def test_each_image_is_turned_by_its_own_number_of_right_angles():
+    images, turns = torch.from_numpy(store("none")[0]).permute(0, 3, 1, 2), torch.arange(10) % 4
+    for image, turn, found in zip(images.numpy(), turns, rotated(images, turns).numpy(), strict=True):
+        assert (found == np.rot90(image, turn, axes=(1, 2))).all()

@@ -23,6 +23,17 @@ def test_pk_batches_lie_class_after_class(pool):
         assert (class_of(batch.images) == batch.labels).all()
 
 
+def test_rotated_classes_are_further_ones_and_half_of_those_drawn(pool):
+    rotating, rng = ClassPool(pool.images, rotate=True), random_stream(1, "classic", 0)
+    assert (len(rotating), rotating.upright) == (24, 6)
+    drawn = np.concatenate([rotating.draw_classes(rng, 1) for _ in range(4000)])
+    upright, *rotated = np.bincount(drawn // 6) / 4000
+    assert upright == pytest.approx(1 / 2, abs=0.03) and rotated == pytest.approx([1 / 6] * 3, abs=0.03)
+    assert len(set(rotating.draw_classes(rng, 24))) == 24
+    (batch,) = rotating.pk_batches(rng, np.array([2, 20, 8]), size=12, steps=1)
+    assert (batch.labels == np.repeat([2, 20, 8], 4)).all() and set(class_of(batch.images)) == {2}
+
+
 def test_no_image_comes_again_before_all_of_its_class_came(pool):
     batches = pool.pk_batches(random_stream(1, "classic", 0), np.array([0, 1]), size=4, steps=4)
     drawn = np.concatenate([batch.images for batch in batches])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import COMMITTED, at_step, raising, tiny_learner, tiny_params
+from helpers import at_step, raising, tiny_learner, tiny_params
 
 from oneshot.data.dataset import save_dataset
 from oneshot.data.split import make_split, save_split
@@ -25,7 +25,7 @@ def changes(optimizer, on="cuda", **more):
     rates = {"classic.learning_rate": 0.01, "reptile.inner_learning_rate": 0.01}
     kinds = {"classic.optimizer": optimizer, "reptile.inner_optimizer": optimizer}
     kept = {"reptile.inner_state": "keep", "reptile.inner_momentum": 0.9, "reptile.meta_batch_size": 2}
-    here = {"hardware.device": on, "image_budget": 480, "batch.augmentation": COMMITTED["batch"]["augmentation"]}
+    here = {"hardware.device": on, "image_budget": 480, "batch.augmentation": "crop_flip_cutout_rotate"}
     return rates | kinds | kept | here | more
 
 

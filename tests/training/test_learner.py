@@ -22,3 +22,16 @@ def test_loss_is_the_sum_of_the_losses(triplet, softmax):
     assert len(learner.losses) == (triplet > 0) + (softmax > 0)
     assert len(learner.weights()) == len(list(learner.network.parameters())) + (softmax > 0)  # its proxies learn, too
     torch.testing.assert_close(found, expected)
+
+
+def test_images_of_rotated_classes_are_turned():
+    learner = tiny_learner(tiny_params({"batch.augmentation": "crop_flip_cutout_rotate"}))
+    batch, classes = Batch(BATCH.images, np.array([18, 18, 0, 0, 7, 7])), np.array([18, 0, 7])
+    inputs, seen = learner.inputs(batch, classes, np.random.default_rng(0)), []
+    learner.network.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+    learner.loss(inputs)
+    turns = [3, 3, 0, 0, 1, 1]  # labels over the number of classes, 5
+    upright = learner.store.augment(inputs.draws)
+    turned = [image.rot90(number, (1, 2)) for image, number in zip(upright, turns, strict=True)]
+    assert torch.equal(seen[0], torch.stack(turned))
+    assert len(learner.losses[-1].proxies) == 20

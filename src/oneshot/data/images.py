@@ -23,8 +23,9 @@ class ImageStore:
 
     Args:
         augmentation: `none`, `crop` (shifts of up to an eighth of the side, black border), `crop_flip` (mirrored, too)
-            or `crop_flip_cutout` (a black square of a third of the side, too; DeVries & Taylor 2017); `elastic` (shifts
-            as well, each image turned or slanted, and stretched, by up to a fifth, and bent; Simard et al. 2003).
+            or `crop_flip_cutout` (a black square of a third of the side, too; DeVries & Taylor 2017), to which
+            `_rotate` adds nothing here; `elastic` (shifts as well, each image turned or slanted, and stretched, by up
+            to a fifth, and bent; Simard et al. 2003).
     """
 
     def __init__(self, images: np.ndarray, device: torch.device, augmentation: Augmentation = "none") -> None:
@@ -57,7 +58,7 @@ class ImageStore:
             rows.append(rng.integers(0, 2 * max(1, side // 8) + 1, (2, count)))
         if self.augmentation.startswith("crop_flip"):
             rows.append(rng.integers(0, 2, (1, count)))
-        if self.augmentation == "crop_flip_cutout":
+        if self.augmentation.startswith("crop_flip_cutout"):
             hole = max(1, side // 3)
             # Its centre lies anywhere in the image, so that parts of the square may lie outside.
             rows.append(rng.integers(-(hole // 2), side - hole // 2, (2, count)))
@@ -81,7 +82,7 @@ class ImageStore:
         images = windows[torch.arange(count, device=images.device), :, draws[1], draws[2]]
         if self.augmentation.startswith("crop_flip"):
             images = torch.where(draws[3, :, None, None, None] > 0, images.flip(3), images)
-        if self.augmentation == "crop_flip_cutout":
+        if self.augmentation.startswith("crop_flip_cutout"):
             hole = max(1, height // 3)
             rows, columns = _covered(draws[4], hole, height), _covered(draws[5], hole, width)
             images = images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
@@ -89,6 +90,13 @@ class ImageStore:
 
     def _at(self, indices: Tensor) -> Tensor:
         return self.images[indices.to(self.images.device)].to(self.device)
+
+
+def rotated(images: Tensor, turns: Tensor) -> Tensor:
+    """Images (B, C, H, H), each turned by `turns` (B,) right angles, 0..3."""
+    for number in (1, 2, 3):
+        images = torch.where((turns == number)[:, None, None, None], images.rot90(number, (2, 3)), images)
+    return images
 
 
 def _covered(first: Tensor, count: int, length: int) -> Tensor:

@@ -15,7 +15,8 @@ from pydantic import Field
 from oneshot.common.errors import UserError
 from oneshot.common.params import Group, Int
 
-Augmentation = Literal["none", "crop", "crop_flip", "crop_flip_cutout", "elastic"]
+Augmentation = Literal["none", "crop", "crop_flip", "crop_flip_cutout", "crop_flip_cutout_rotate", "elastic"]
+ROTATED = 0.5  # share of the drawn classes that are rotated ones, where there are such
 
 # One stream of random numbers for each purpose, so that no two purposes share draws. Zeros at the end of a place count
 # for nothing in NumPy's seeds: no purpose may use both (..., x) and (..., x, 0).
@@ -45,11 +46,18 @@ class BatchParams(Group):
     augmentation: Augmentation
     forward_passes: Literal["joint", "separate"]
 
+    @property
+    def rotates(self) -> bool:
+        """Whether rotated classes are further classes."""
+        return self.augmentation == "crop_flip_cutout_rotate"
+
     def mistakes(self, params: Any) -> Iterator[tuple[str, str]]:
         """See `Group`."""
         if params.loss.mining == "random":
             if self.size % 3:
                 yield "size", "must be a multiple of 3 with loss.mining random"
+            if self.rotates:  # random triplets are of all classes alike
+                yield "augmentation", "needs loss.mining all or hard"
         elif self.forward_passes == "separate":
             yield "forward_passes", "needs loss.mining random"
 
@@ -79,9 +87,15 @@ class ClassPool:
 
     Args:
         images: for each class the rows (int64) of its images; position in this list is the class's label in batches.
+        rotate: hold each class three times more, as further classes whose images are turned by one, two and three right
+            angles (Liu, Chao & Lin 2020, "Task augmentation by rotating for meta-learning"): label + turns * `upright`.
     """
 
-    def __init__(self, images: list[np.ndarray]) -> None:
+    def __init__(self, images: list[np.ndarray], rotate: bool = False) -> None:
+        self.upright, self.chances = len(images), None
+        if rotate:
+            shares = [1 - ROTATED, *[ROTATED / 3] * 3]
+            images, self.chances = images * len(shares), np.repeat(shares, self.upright) / self.upright
         self.images = images
         self.every, self.sizes = np.concatenate(images), np.array([len(rows) for rows in images])
         self.starts = np.cumsum(self.sizes) - self.sizes
@@ -100,7 +114,7 @@ class ClassPool:
                 f"classic.batch_classes, reptile.task_classes: found {count}; must be at most {len(self)}, the seen "
                 "classes"
             )
-        return rng.choice(len(self), count, replace=False)
+        return rng.choice(len(self), count, replace=False, p=self.chances)
 
     def pk_batches(self, rng: np.random.Generator, classes: np.ndarray, size: int, steps: int) -> list[Batch]:
         """`steps` P x K batches of `size` images: K of each of the P `classes`, class after class (Hermans 2017).

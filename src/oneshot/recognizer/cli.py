@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         "second": {"metavar": "PICTURE"},
         "folder": {"metavar": "FOLDER", "help": "with a folder of pictures for each class; enroll: or a picture each"},
         "pictures": {"metavar": "PICTURE", "nargs": "+", "help": "a file, a folder, or a pattern in quotes"},
-        "--model": {"default": "meta", "help": "classic, meta, or the path of a model file (default: meta)"},
+        "--model": {"default": "meta", "help": "classic, meta, large, or the path of a model file (default: meta)"},
         "--gallery": {"metavar": "FILE", "default": "gallery.safetensors", "help": "default: gallery.safetensors"},
         "--json": {"action": "store_true", "help": "print JSON"},
         "--port": {"type": int, "default": 0, "help": "of 127.0.0.1 (default: a free one)"},

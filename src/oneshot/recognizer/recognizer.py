@@ -25,7 +25,7 @@ from oneshot.recognizer.gallery import Gallery, Match, gallery_pictures
 from oneshot.sources.pictures import Picture, Side, read_pictures, whole
 
 MODELS = Path("models")  # where the pipeline leaves its networks, in the project's top folder
-NAMES = ("classic", "meta")
+NAMES = ("classic", "meta", "large")  # large: Reptile by configs/large.yaml
 UNSEEN = "unseen classes"  # of the data set that a network is of
 CALIBRATE = "make it by `oneshot calibrate FOLDER`"
 CHUNK = 256  # pictures of 32 x 32 that are decoded and embedded at a time; fewer of larger ones

@@ -27,7 +27,12 @@ RUNS = {
         "warm_start": "then 250,000 from classic's",
     },
 }
-CIFAR_FS = {"cifar_fs": "here", "cifar_fs_narrow": "here, at half the cost", "large": "here, `make large`"}
+CIFAR_FS = {
+    "cifar_fs": "here",
+    "cifar_fs_narrow": "here, at half the cost",
+    "large": "here, `make large`",
+    "large_one": "here, one network of `make large`",
+}
 # 5-way: chance does not depend on how many classes are unseen.
 MEASURES = {
     "triplet accuracy": "unseen.triplet_accuracy",

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import update_bn
 
 from oneshot.common.errors import UserError
 from oneshot.common.params import Count, Seed, StageParams
-from oneshot.data.images import ImageStore, to_device
+from oneshot.data.images import ImageStore, rotated, to_device
 from oneshot.data.sampling import Batch, BatchParams, ClassPool, random_stream
 from oneshot.hardware import distributed
 from oneshot.hardware.device import Compute, HardwareParams
@@ -76,8 +76,10 @@ class Learner(nn.Module):
 
     def loss(self, inputs: Inputs) -> Tensor:
         """The sum of the losses on one batch of a task; a scalar."""
-        mine = inputs.draws[:, distributed.RANK :: distributed.WORLD_SIZE] if self.shares_batches else inputs.draws
-        images = self.store.augment(mine)
+        mine = slice(distributed.RANK, None, distributed.WORLD_SIZE) if self.shares_batches else slice(None)
+        images = self.store.augment(inputs.draws[:, mine])
+        if self.params.batch.rotates:
+            images = rotated(images, inputs.classes[inputs.labels[mine]] // self.pool.upright)
         with self.compute.forward_precision():
             if self.params.batch.forward_passes == "joint":
                 embeddings = self.network(images)

@@ -75,7 +75,8 @@ def train(method: type[Training], params: TrainingStage, data: Path, split_file:
     inputs = [*sorted(data.iterdir()), split_file, *([] if start == "none" else [Path(start)])]
     keep_freed_memory()
     store = ImageStore(dataset.train_images, compute.device, params.batch.augmentation)
-    pool, curve_pool = (ClassPool([use[label] for label in split.seen]) for use in (split.training, split.calibration))
+    training, held_back = ([use[label] for label in split.seen] for use in (split.training, split.calibration))
+    pool, curve_pool = ClassPool(training, params.batch.rotates), ClassPool(held_back)
     statistics = channel_statistics(dataset.train_images, pool.every)
     seen, held_out = (
         [dataset.class_names[i] for i in labels] for labels in (split.seen, split.validation + split.unseen)
