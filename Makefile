@@ -30,7 +30,7 @@ test: $(INSTALLED) ## run all tests
 reference: $(INSTALLED) ## the pipeline with the reference's own hyper-parameters, for a GPU, in runs/reference/
 	@$(RUN) configs/reference.yaml
 
-large: $(INSTALLED) ## CIFAR-FS by three wide networks side by side, a quarter of an hour on a GPU, in runs/large/
+large: $(INSTALLED) ## CIFAR-FS by three wide networks side by side, for a GPU, in runs/large/
 	@$(RUN) configs/large.yaml
 
 seeds: $(INSTALLED) ## the default with two more seeds, about an hour each, and the pages that show them

@@ -58,7 +58,7 @@ class Trainers:
         statistics = channel_statistics(self.dataset.train_images, np.concatenate(self.rows))
         store = ImageStore(self.dataset.train_images, compute.device, params.batch.augmentation)
         network = new_network(params.network, *statistics)
-        return Learner(params, compute, network, store, ClassPool(self.rows)).train()
+        return Learner(params, compute, network, store, ClassPool(self.rows, params.batch.rotates)).train()
 
     def classic(self, steps: int) -> Work:
         """That many steps of classic training."""

@@ -6,6 +6,8 @@ import torch
 
 from oneshot.data.images import ImageStore, rotated
 
+NAMES = ("crop_flip_cutout", "crop_flip_cutout_rotate")
+
 
 def store(augmentation, side=16):
     images = np.random.default_rng(0).integers(1, 256, (10, side, side, 3), dtype=np.uint8)
@@ -99,6 +101,11 @@ def test_elastic_is_the_same_where_layers_compute_in_bfloat16():
     with torch.autocast("cpu", torch.bfloat16):
         inside = kept.augment(draws)
     assert torch.equal(inside, kept.augment(draws))
+
+
+def test_without_classes_none_is_turned():
+    plain, rotating = (store(name)[1].augmented(np.arange(10), np.random.default_rng(3)) for name in NAMES)
+    assert torch.equal(plain, rotating)
 
 
 def test_each_image_is_turned_by_its_own_number_of_right_angles():

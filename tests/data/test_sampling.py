@@ -23,7 +23,7 @@ def test_pk_batches_lie_class_after_class(pool):
         assert (class_of(batch.images) == batch.labels).all()
 
 
-def test_rotated_classes_are_further_ones_and_half_of_those_drawn(pool):
+def test_rotated_classes_are_further_ones_and_half_of_those_drawn_first(pool):
     rotating, rng = ClassPool(pool.images, rotate=True), random_stream(1, "classic", 0)
     assert (len(rotating), rotating.upright) == (24, 6)
     drawn = np.concatenate([rotating.draw_classes(rng, 1) for _ in range(4000)])

@@ -25,7 +25,7 @@ CLASSIC = {"image_budget": 120}  # ten steps, or five: in more, rounding may tur
 CASES = {
     "meta_reset": {"reptile.inner_state": "reset", "reptile.batch_norm": "interpolate"},
     "meta_adam": KEEP | {"reptile.inner_optimizer": "adam", "reptile.inner_learning_rate": 0.001},
-    "meta_muon": KEEP | {"reptile.inner_optimizer": "muon"},
+    "meta_muon": KEEP | {"reptile.inner_optimizer": "muon", "batch.augmentation": "crop_flip_cutout_rotate"},
     "classic_muon": CLASSIC | {"network.embedding_norm": True, "batch.augmentation": "crop_flip_cutout_rotate"},
     "classic_bf16": {"image_budget": 12, "hardware.precision": "bf16"},  # one step: its rounding grows with each
     "classic_separate": CLASSIC | {

@@ -24,7 +24,7 @@ from oneshot.common.files import write_text
 from oneshot.model.embedding import embed
 from oneshot.model.model_file import load_model, save_model
 from oneshot.recognizer import Gallery, Recognizer
-from oneshot.recognizer.recognizer import model_path
+from oneshot.recognizer.recognizer import NAMES, model_path
 from oneshot.sources.pictures import read_picture
 
 
@@ -381,7 +381,7 @@ def test_installed_as_a_package_it_has_both_networks(tmp_path):
     assert list((tmp_path / "venv").rglob("recognizer/page.html"))
     environment = os.environ | {"PYTHONPATH": sysconfig.get_path("purelib")}
     pair = [ROOT / f"examples/{part}/wolf.png" for part in ("known", "new")]
-    for model in ("classic", "meta"):
+    for model in NAMES:
         command = [tmp_path / "venv/bin/oneshot", "verify", *pair, "--model", model]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout.startswith("same class"), done.stderr

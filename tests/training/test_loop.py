@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from oneshot.common.files import read_table
 from oneshot.common.lock import only_one
 from oneshot.data.dataset import load_dataset, save_dataset
+from oneshot.data.sampling import ClassPool
 from oneshot.data.split import make_split, save_split
 from oneshot.model.model_file import load_model, save_model
 from oneshot.model.network import SiameseNetwork, batch_norms
@@ -134,6 +135,13 @@ def test_no_image_that_is_held_out_reaches_training(project, method, monkeypatch
     rows = np.concatenate([split.training[label] for label in split.seen])
     allowed = {image.transpose(2, 0, 1).tobytes() for image in dataset.train_images[rows]}
     assert len(seen) > 0.9 * len(allowed) and seen <= allowed  # tests/data/test_split.py: none of them is held out
+
+
+def test_rotated_classes_are_trained_on_and_no_part_of_the_curve(project, monkeypatch):
+    pools = []
+    monkeypatch.setattr(loop, "ClassPool", lambda *about: pools.append(ClassPool(*about)) or pools[-1])
+    run(project, ClassicTraining, {"batch.augmentation": "crop_flip_cutout_rotate"})
+    assert [len(pool) // pool.upright for pool in pools] == [4, 1]
 
 
 def test_a_warm_start_counts_the_images_before_and_refuses_what_saw_a_held_out_class(project):

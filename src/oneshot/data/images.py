@@ -23,9 +23,9 @@ class ImageStore:
 
     Args:
         augmentation: `none`, `crop` (shifts of up to an eighth of the side, black border), `crop_flip` (mirrored, too)
-            or `crop_flip_cutout` (a black square of a third of the side, too; DeVries & Taylor 2017), to which
-            `_rotate` adds nothing here; `elastic` (shifts as well, each image turned or slanted, and stretched, by up
-            to a fifth, and bent; Simard et al. 2003).
+            or `crop_flip_cutout` (a black square of a third of the side, too; DeVries & Taylor 2017); `elastic` (shifts
+            as well, each image turned or slanted, and stretched, by up to a fifth, and bent; Simard et al. 2003).
+            `crop_flip_cutout_rotate` is `crop_flip_cutout` here: who knows the classes turns them.
     """
 
     def __init__(self, images: np.ndarray, device: torch.device, augmentation: Augmentation = "none") -> None:

@@ -16,7 +16,7 @@ from oneshot.common.errors import UserError
 from oneshot.common.params import Group, Int
 
 Augmentation = Literal["none", "crop", "crop_flip", "crop_flip_cutout", "crop_flip_cutout_rotate", "elastic"]
-ROTATED = 0.5  # share of the drawn classes that are rotated ones, where there are such
+ROTATED = 0.5  # chance that the first class drawn is a rotated one, where there are such
 
 # One stream of random numbers for each purpose, so that no two purposes share draws. Zeros at the end of a place count
 # for nothing in NumPy's seeds: no purpose may use both (..., x) and (..., x, 0).
@@ -87,8 +87,8 @@ class ClassPool:
 
     Args:
         images: for each class the rows (int64) of its images; position in this list is the class's label in batches.
-        rotate: hold each class three times more, as further classes whose images are turned by one, two and three right
-            angles (Liu, Chao & Lin 2020, "Task augmentation by rotating for meta-learning"): label + turns * `upright`.
+        rotate: each class, turned by 1, 2 and 3 right angles, is three further classes (Liu, Chao & Lin 2020, "Task
+            augmentation by rotating for meta-learning"). Their labels are its own + `upright` * right angles.
     """
 
     def __init__(self, images: list[np.ndarray], rotate: bool = False) -> None:
@@ -111,8 +111,8 @@ class ClassPool:
         """
         if count > len(self):
             raise UserError(
-                f"classic.batch_classes, reptile.task_classes: found {count}; must be at most {len(self)}, the seen "
-                "classes"
+                f"classic.batch_classes, reptile.task_classes: found {count}; must be at most {len(self)}, the "
+                "classes to draw from"
             )
         return rng.choice(len(self), count, replace=False, p=self.chances)
 

@@ -24,8 +24,8 @@ from oneshot.model.model_file import About, load_model
 from oneshot.recognizer.gallery import Gallery, Match, gallery_pictures
 from oneshot.sources.pictures import Picture, Side, read_pictures, whole
 
-MODELS = Path("models")  # where the pipeline leaves its networks, in the project's top folder
-NAMES = ("classic", "meta", "large")  # large: Reptile by configs/large.yaml
+MODELS = Path("models")  # in the project's top folder: the pipeline's networks, and Reptile's by configs/large.yaml
+NAMES = ("classic", "meta", "large")
 UNSEEN = "unseen classes"  # of the data set that a network is of
 CALIBRATE = "make it by `oneshot calibrate FOLDER`"
 CHUNK = 256  # pictures of 32 x 32 that are decoded and embedded at a time; fewer of larger ones
@@ -79,7 +79,7 @@ class Recognizer:
     A picture is a path, a PIL image, or an array of uint8, (H, W), (H, W, 3) or (H, W, 4).
 
     Args:
-        model: `classic` or `meta`, the networks of this project, or the path of a model file.
+        model: `classic`, `meta` or `large`, the networks of this project, or the path of a model file.
         threshold: in place of the calibrated one: a cosine, or the path of a file that `oneshot calibrate` wrote.
 
     Raises:

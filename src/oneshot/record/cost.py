@@ -55,8 +55,8 @@ def draw(record: Record, path: Path) -> None:
         for paper, cost in record.published["cifar_fs_cost"].items():
             accuracy = record.published["cifar_fs"][paper][place]
             axes.plot(cost, accuracy, "x", color="black")
-            axes.annotate(paper, (cost, accuracy), xytext=(6, 0), textcoords="offset points", va="center")
-        axes.set(xscale="log", xlim=(0.2, 3000), ylabel=f"{words} accuracy in %")
+            axes.annotate(paper, (cost, accuracy), xytext=(6, 0), textcoords="offset points", va="center", size="small")
+        axes.set(xscale="log", xlim=(0.2, 1000), ylabel=f"{words} accuracy in %")
         axes.set_xlabel("10¹⁵ floating-point operations")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.legend(loc="lower right")
