@@ -34,6 +34,13 @@ def test_rotated_classes_are_further_ones_and_half_of_those_drawn_first(pool):
     assert (batch.labels == np.repeat([2, 20, 8], 4)).all() and set(class_of(batch.images)) == {2}
 
 
+def test_random_images_are_turned_as_often_as_their_classes_are_drawn(pool):
+    for rotate, expected in ((False, [1, 0, 0, 0]), (True, [1 / 2, 1 / 6, 1 / 6, 1 / 6])):
+        rows, turns = ClassPool(pool.images, rotate).draw_images(random_stream(1, "batch_norm", 1), 6000)
+        assert np.bincount(turns, minlength=4) / 6000 == pytest.approx(expected, abs=0.03)
+        assert set(rows) == set(np.concatenate(pool.images))
+
+
 def test_no_image_comes_again_before_all_of_its_class_came(pool):
     batches = pool.pk_batches(random_stream(1, "classic", 0), np.array([0, 1]), size=4, steps=4)
     drawn = np.concatenate([batch.images for batch in batches])

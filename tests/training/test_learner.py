@@ -35,3 +35,12 @@ def test_images_of_rotated_classes_are_turned():
     turned = [image.rot90(number, (1, 2)) for image, number in zip(upright, turns, strict=True)]
     assert torch.equal(seen[0], torch.stack(turned))
     assert len(learner.losses[-1].proxies) == 20
+
+
+def test_images_for_statistics_are_turned_as_those_of_training():
+    learner = tiny_learner(tiny_params({"batch.augmentation": "crop_flip_cutout_rotate"}))
+    found, rng = learner.mixed_images(np.random.default_rng(1)), np.random.default_rng(1)
+    rows, turns = learner.pool.draw_images(rng, len(found))
+    upright = learner.store.augmented(rows, rng)
+    expected = [image.rot90(number, (1, 2)) for image, number in zip(upright, turns, strict=True)]
+    assert torch.equal(found, torch.stack(expected)) and set(turns) == {0, 1, 2, 3}

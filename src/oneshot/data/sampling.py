@@ -116,6 +116,12 @@ class ClassPool:
             )
         return rng.choice(len(self), count, replace=False, p=self.chances)
 
+    def draw_images(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (count,) of random images, with replacement, and by how many right angles (count,) each is turned."""
+        chances = None if self.chances is None else np.repeat(self.chances / self.sizes, self.sizes)
+        places = rng.choice(len(self.every), count, p=chances)
+        return self.every[places], places * (len(self) // self.upright) // len(self.every)
+
     def pk_batches(self, rng: np.random.Generator, classes: np.ndarray, size: int, steps: int) -> list[Batch]:
         """`steps` P x K batches of `size` images: K of each of the P `classes`, class after class (Hermans 2017).
 

@@ -100,10 +100,14 @@ class Learner(nn.Module):
 
     def reestimate(self, network: SiameseNetwork, batches: int) -> None:
         """Measure the batch-norm statistics of `network` anew, in place, on so many batches of mixed classes."""
-        rng, size = random_stream(self.params.seed, "batch_norm", 1), self.params.batch.size
-        images = (self.store.augmented(rng.choice(self.pool.every, size), rng) for _ in range(batches))
+        rng = random_stream(self.params.seed, "batch_norm", 1)
         with self.compute.forward_precision():
-            update_bn(images, network)
+            update_bn((self.mixed_images(rng) for _ in range(batches)), network)
+
+    def mixed_images(self, rng: np.random.Generator) -> Tensor:
+        """A batch (B, C, H, W) of uint8 of random classes, augmented and turned as in training."""
+        rows, turns = self.pool.draw_images(rng, self.params.batch.size)
+        return rotated(self.store.augmented(rows, rng), to_device(turns, self.compute.device))
 
     def share_batches(self) -> None:
         """Let each process take every WORLD_SIZE-th image of a batch, whose statistics and loss are of all of it.
