@@ -36,9 +36,10 @@ def test_rotated_classes_are_further_ones_and_half_of_those_drawn_first(pool):
 
 def test_random_images_are_turned_as_often_as_their_classes_are_drawn(pool):
     for rotate, expected in ((False, [1, 0, 0, 0]), (True, [1 / 2, 1 / 6, 1 / 6, 1 / 6])):
-        rows, turns = ClassPool(pool.images, rotate).draw_images(random_stream(1, "batch_norm", 1), 6000)
-        assert np.bincount(turns, minlength=4) / 6000 == pytest.approx(expected, abs=0.03)
-        assert set(rows) == set(np.concatenate(pool.images))
+        batch = ClassPool(pool.images, rotate).random_batch(random_stream(1, "batch_norm", 1), 6000)
+        assert np.bincount(batch.labels // 6, minlength=4) / 6000 == pytest.approx(expected, abs=0.03)
+        assert set(batch.images) == set(np.concatenate(pool.images))
+        assert (class_of(batch.images) == batch.labels % 6).all()
 
 
 def test_no_image_comes_again_before_all_of_its_class_came(pool):

@@ -366,7 +366,7 @@ def test_names_that_are_no_text_are_shown_and_a_reader_that_has_seen_enough_is_n
     assert closed.returncode == 0 and not closed.stderr
 
 
-def test_installed_as_a_package_it_has_both_networks(tmp_path):
+def test_installed_as_a_package_it_has_its_networks(tmp_path):
     """Not editable, from any folder; what it needs comes from here."""
     venv.create(tmp_path / "venv", with_pip=False)
     for name in ("src", "models"):

@@ -40,7 +40,7 @@ def test_images_of_rotated_classes_are_turned():
 def test_images_for_statistics_are_turned_as_those_of_training():
     learner = tiny_learner(tiny_params({"batch.augmentation": "crop_flip_cutout_rotate"}))
     found, rng = learner.mixed_images(np.random.default_rng(1)), np.random.default_rng(1)
-    rows, turns = learner.pool.draw_images(rng, len(found))
-    upright = learner.store.augmented(rows, rng)
+    batch = learner.pool.random_batch(rng, len(found))
+    turns, upright = batch.labels // 5, learner.store.augmented(batch.images, rng)
     expected = [image.rot90(number, (1, 2)) for image, number in zip(upright, turns, strict=True)]
     assert torch.equal(found, torch.stack(expected)) and set(turns) == {0, 1, 2, 3}

@@ -76,7 +76,7 @@ def classes_fit(count: int, params: Any) -> Iterator[str]:
 @dataclass(frozen=True)
 class Batch:
     """Images of one step: `images` (B,) int64 rows of the training images, `labels` (B,) int64 positions of their
-    classes in the pool. Either class after class with equally many each, or anchors, positives, negatives."""
+    classes in the pool. Losses take class after class with equally many each, or anchors, positives, negatives."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -116,11 +116,12 @@ class ClassPool:
             )
         return rng.choice(len(self), count, replace=False, p=self.chances)
 
-    def draw_images(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (count,) of random images, with replacement, and by how many right angles (count,) each is turned."""
-        chances = None if self.chances is None else np.repeat(self.chances / self.sizes, self.sizes)
-        places = rng.choice(len(self.every), count, p=chances)
-        return self.every[places], places * (len(self) // self.upright) // len(self.every)
+    def random_batch(self, rng: np.random.Generator, size: int) -> Batch:
+        """`size` random images, with replacement, in no order."""
+        labels = np.repeat(np.arange(len(self)), self.sizes)
+        chances = None if self.chances is None else (self.chances / self.sizes)[labels]
+        places = rng.choice(len(self.every), size, p=chances)
+        return Batch(self.every[places], labels[places])
 
     def pk_batches(self, rng: np.random.Generator, classes: np.ndarray, size: int, steps: int) -> list[Batch]:
         """`steps` P x K batches of `size` images: K of each of the P `classes`, class after class (Hermans 2017).

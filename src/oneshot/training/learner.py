@@ -77,9 +77,7 @@ class Learner(nn.Module):
     def loss(self, inputs: Inputs) -> Tensor:
         """The sum of the losses on one batch of a task; a scalar."""
         mine = slice(distributed.RANK, None, distributed.WORLD_SIZE) if self.shares_batches else slice(None)
-        images = self.store.augment(inputs.draws[:, mine])
-        if self.params.batch.rotates:
-            images = rotated(images, inputs.classes[inputs.labels[mine]] // self.pool.upright)
+        images = self.turned(self.store.augment(inputs.draws[:, mine]), inputs.classes[inputs.labels[mine]])
         with self.compute.forward_precision():
             if self.params.batch.forward_passes == "joint":
                 embeddings = self.network(images)
@@ -106,8 +104,12 @@ class Learner(nn.Module):
 
     def mixed_images(self, rng: np.random.Generator) -> Tensor:
         """A batch (B, C, H, W) of uint8 of random classes, augmented and turned as in training."""
-        rows, turns = self.pool.draw_images(rng, self.params.batch.size)
-        return rotated(self.store.augmented(rows, rng), to_device(turns, self.compute.device))
+        batch = self.pool.random_batch(rng, self.params.batch.size)
+        return self.turned(self.store.augmented(batch.images, rng), to_device(batch.labels, self.compute.device))
+
+    def turned(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Images (B, C, H, W) of the pool's classes `labels` (B,), turned where that is a rotated class."""
+        return rotated(images, labels // self.pool.upright) if self.params.batch.rotates else images
 
     def share_batches(self) -> None:
         """Let each process take every WORLD_SIZE-th image of a batch, whose statistics and loss are of all of it.

@@ -77,7 +77,7 @@ def train(method: type[Training], params: TrainingStage, data: Path, split_file:
     store = ImageStore(dataset.train_images, compute.device, params.batch.augmentation)
     training, held_back = ([use[label] for label in split.seen] for use in (split.training, split.calibration))
     pool, curve_pool = ClassPool(training, params.batch.rotates), ClassPool(held_back)
-    statistics = channel_statistics(dataset.train_images, pool.every)
+    statistics = channel_statistics(dataset.train_images, np.concatenate(training))
     seen, held_out = (
         [dataset.class_names[i] for i in labels] for labels in (split.seen, split.validation + split.unseen)
     )
